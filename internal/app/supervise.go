@@ -43,14 +43,14 @@ func supervise(ctx context.Context, log *slog.Logger, state *health, intake, poo
 	})
 	work.Go(func() error { return runComponent(workContext, log, intake.name, intake.run) })
 	work.Go(func() error { return runComponent(workContext, log, pool.name, pool.run) })
-	told := make(chan struct{})
+	logged := make(chan struct{})
 	context.AfterFunc(workContext, func() {
-		defer close(told)
+		defer close(logged)
 		state.startDraining()
 		log.Info("draining: no new calls; waiting for the calls in flight", "asked", ctx.Err() != nil)
 	})
 	err := work.Wait()
-	<-told
+	<-logged
 	stopRelay()
 	if relayErr := <-relayEnded; err == nil {
 		err = relayErr

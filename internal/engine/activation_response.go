@@ -95,7 +95,7 @@ func (e *Engine) toAttention(s phases, t *task, from journal.State, r onboarding
 // publishes them, or leaves verification for later, which frees the shop's lane.
 func (e *Engine) storeCredentials(s phases, t *task, a activation) error {
 	defer e.dropCheck(s, t)
-	row := onboarding.OutcomeOf(t.Kind, a.verdict, a.Status, t.Doubt)
+	row := onboarding.ResponseRuleOf(t.Kind, a.verdict, a.Status, t.Doubt)
 	if row.To != journal.Stored || a.err != nil {
 		return e.toAttention(s, t, journal.Received, onboarding.ReasonAnswerUnreadable)
 	}

@@ -212,7 +212,7 @@ func (e *Engine) exchange(s phases, t *task, a invoicebox.CallOptions, subject s
 func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoicebox.Classification, invitation invoicebox.Invitation) error {
 	now := time.Now()
 	e.logOutcome(s, t, x, v)
-	row := onboarding.OutcomeOf(t.Kind, v, x.Status, t.Doubt)
+	row := onboarding.ResponseRuleOf(t.Kind, v, x.Status, t.Doubt)
 	end := endOf(x, v)
 	if row.To == journal.Waiting {
 		return e.delay(s, t, row, v, end, now)
@@ -240,7 +240,7 @@ func (e *Engine) onResponse(s phases, t *task, x invoicebox.Exchange, v invoiceb
 }
 
 // delay delays an operation that was not, or probably not, executed.
-func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoicebox.Classification, end journal.AttemptEnd, now time.Time) error {
+func (e *Engine) delay(s phases, t *task, row onboarding.ResponseRule, v invoicebox.Classification, end journal.AttemptEnd, now time.Time) error {
 	due := now.Add(e.backoff(t, v))
 	if e.tooOld(t, due) {
 		return e.expire(s, t, row.From, &end, v.Doubt)
@@ -251,9 +251,9 @@ func (e *Engine) delay(s phases, t *task, row onboarding.OutcomeRule, v invoiceb
 // backoff is the time that the response asked for, within bounds, else exponential with
 // full jitter.
 func (e *Engine) backoff(t *task, v invoicebox.Classification) time.Duration {
-	told := e.retryAfter(t.acc, v)
-	if told > 0 {
-		return told
+	wait := e.retryAfter(t.acc, v)
+	if wait > 0 {
+		return wait
 	}
 	return time.Duration(e.scheduler.rand(int64(onboarding.Exponential(e.cfg.WaitBase, e.cfg.WaitCap, t.Waits)))) + 1
 }
@@ -261,11 +261,11 @@ func (e *Engine) backoff(t *task, v invoicebox.Classification) time.Duration {
 // retryAfter is how long the response asks to wait. A 429 without a time means one
 // window.
 func (e *Engine) retryAfter(acc *account, v invoicebox.Classification) time.Duration {
-	told := min(v.RetryAfter, e.cfg.LimitCap)
-	if told == 0 && v.Outcome == invoicebox.Limited {
-		told = min(acc.Window, e.cfg.LimitCap)
+	wait := min(v.RetryAfter, e.cfg.LimitCap)
+	if wait == 0 && v.Outcome == invoicebox.Limited {
+		wait = min(acc.Window, e.cfg.LimitCap)
 	}
-	return told
+	return wait
 }
 
 func (e *Engine) jitter(d time.Duration) time.Duration {

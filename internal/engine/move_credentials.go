@@ -156,7 +156,7 @@ func (e *Engine) tryMove(s phases, i journal.PendingIntent, store string, shop j
 		return "", err
 	}
 	now := time.Now()
-	drafts, told, err := e.out.Moved(c, prepared.Row, prepared.Reference, now)
+	drafts, reviewEvents, err := e.out.Moved(c, prepared.Row, prepared.Reference, now)
 	if err != nil {
 		return onboarding.MoveNotStored, nil //nolint:nilerr // the contract cannot represent their reference
 	}
@@ -166,7 +166,7 @@ func (e *Engine) tryMove(s phases, i journal.PendingIntent, store string, shop j
 		}
 	}
 	return onboarding.MoveFree, e.journal.MoveCredential(s.writes, journal.CredentialMove{
-		Ref: c.Ref, Credential: prepared.Row, Publish: drafts, Told: told, DestroyAt: onboarding.DestroyAt(now, e.cfg.DestroyAfter),
+		Ref: c.Ref, Credential: prepared.Row, Publish: drafts, ReviewEvents: reviewEvents, DestroyAt: onboarding.DestroyAt(now, e.cfg.DestroyAfter),
 		Audit: journal.AuditEntry{
 			At: now, Actor: i.Actor, Act: "credentials.moved", Subject: shop.Account + "/" + shop.Shop, Detail: c.Credential.Reference + " to " + prepared.Row.Reference,
 		},

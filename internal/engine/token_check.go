@@ -148,7 +148,7 @@ func (e *Engine) startDueTokenCheck(s phases, acc *account, now time.Time) time.
 // checkOwnToken checks the partner's own token and reports the result to the breaker.
 // The signal is SignalNone if no request was sent.
 func (e *Engine) checkOwnToken(s phases, acc *account) (verdict breaker.Signal) {
-	told := time.Duration(0)
+	wait := time.Duration(0)
 	sendBy := e.cfg.sendBy()
 	// Its permits are held that long: a process that was suspended meanwhile sends
 	// nothing.
@@ -168,13 +168,13 @@ func (e *Engine) checkOwnToken(s phases, acc *account) (verdict breaker.Signal) 
 			e.metrics.called(s.writes, x.Operation.String(), v.Outcome.String(), x.Finished.Sub(x.Started))
 			e.endAttempt(s, id, endOf(x, v))
 			e.log.Info("checked the partner's token", "account", acc.Name, "status", x.Status, "outcome", v.Outcome.String(), "reason", string(v.Reason), "detail", x.Detail(), "request_id", x.RequestID)
-			verdict, told = breaker.CheckSignalOf(v), e.retryAfter(acc, v)
+			verdict, wait = breaker.CheckSignalOf(v), e.retryAfter(acc, v)
 			acc.breaker.RecordFault(verdict, v.Reason)
 		}
 	}
 	now := time.Now()
 	acc.breaker.AfterCheck(now)
-	if acc.breaker.Record(verdict, told, false, now) {
+	if acc.breaker.Record(verdict, wait, false, now) {
 		e.breakerChanged(acc)
 	}
 	return verdict

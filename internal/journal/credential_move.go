@@ -31,10 +31,10 @@ type CurrentCredential struct {
 
 // A CredentialMove replaces a shop's current credentials. Their check goes on as it was.
 type CredentialMove struct {
-	Ref        ReviewRef
-	Credential Credential // of the same shop and merchant
-	Publish    []Draft    // of the shop
-	Told       int        // how many of Publish count as told by reviews
+	Ref          ReviewRef
+	Credential   Credential // of the same shop and merchant
+	Publish      []Draft    // of the shop
+	ReviewEvents int        // how many of Publish are counted as events of reviews
 	// DestroyAt is when the secrets of older versions are to be destroyed; zero is never.
 	DestroyAt time.Time
 	Audit     AuditEntry

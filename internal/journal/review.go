@@ -88,7 +88,7 @@ type Review struct {
 	// the caller's clock.
 	Refused time.Time
 	Tries   int // looks since they were last accepted
-	Told    int // events published about these credentials by reviews
+	Events  int // events published about these credentials by reviews
 	// Of the activation that brought them.
 	Operation   uuid.UUID
 	Run         int
@@ -105,7 +105,7 @@ type ReviewEnd struct {
 	State   CredentialState // from now on
 	Due     time.Time       // of the next look; zero is now
 	Routine bool            // nothing is open: the next look is of the schedule
-	Publish []Draft         // of the shop; each counts as told
+	Publish []Draft         // of the shop; each is counted as an event of reviews
 	Move    *ActivationMove // of the activation that brought them
 	Audit   *AuditEntry
 }

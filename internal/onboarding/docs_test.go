@@ -20,7 +20,7 @@ func TestOutcomesPage(t *testing.T) {
 	code := golden.Code
 	t.Run("Operations", func(t *testing.T) {
 		rows := [][]string{{"kind", "outcome", "only where", "from", "to", "reason", "event"}}
-		for _, r := range outcomeRules {
+		for _, r := range responseRules {
 			var only []string
 			if r.Status != 0 {
 				only = append(only, "status "+strconv.Itoa(r.Status))

@@ -138,7 +138,7 @@ func (p Publisher) Verified(v journal.Review, typ string, now time.Time) (journa
 	if typ == schemas.TypeCredentialsInvalid {
 		data = schemas.CredentialsInvalid(data.(schemas.CredentialsVerified))
 	}
-	id := schemas.EventID(v.Operation, v.Run, fmt.Sprintf("%s/%d", typ, v.Told+1))
+	id := schemas.EventID(v.Operation, v.Run, fmt.Sprintf("%s/%d", typ, v.Events+1))
 	return p.draft(id, eventContext{
 		shop: v.Credential.Shop, operation: v.Operation, event: v.EventID, traceParent: v.TraceParent, traceState: v.TraceState,
 	}, now, data), nil

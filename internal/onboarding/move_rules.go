@@ -102,7 +102,7 @@ func MoveOperation(c journal.CurrentCredential) uuid.UUID {
 // Moved makes the events of credentials that were moved: the shop is active with the new
 // reference; and where invalid credentials were announced, that they still are. Told is how
 // many of the events tell what became of them.
-func (p Publisher) Moved(c journal.CurrentCredential, next journal.Credential, ref schemas.Reference, now time.Time) (drafts []journal.Draft, told int, err error) {
+func (p Publisher) Moved(c journal.CurrentCredential, next journal.Credential, ref schemas.Reference, now time.Time) (drafts []journal.Draft, reviewEvents int, err error) {
 	of := eventContext{shop: next.Shop, operation: c.Operation, event: c.EventID, traceParent: c.TraceParent, traceState: c.TraceState}
 	v := schemas.VerificationPending
 	if c.State == journal.CredentialVerified {
@@ -119,9 +119,9 @@ func (p Publisher) Moved(c journal.CurrentCredential, next journal.Credential, r
 		if err != nil {
 			return nil, 0, err
 		}
-		drafts, told = append(drafts, invalid), 1
+		drafts, reviewEvents = append(drafts, invalid), 1
 	}
-	return drafts, told, nil
+	return drafts, reviewEvents, nil
 }
 
 // movedEventID is the id of the event that announces the new place of credentials.

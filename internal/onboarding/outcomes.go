@@ -19,8 +19,8 @@ const (
 	InDoubt
 )
 
-// An OutcomeRule says where an answer leads. The first row that fits decides.
-type OutcomeRule struct {
+// An ResponseRule says where an answer leads. The first row that fits decides.
+type ResponseRule struct {
 	Kind    journal.Kind
 	Outcome invoicebox.Outcome
 	Status  int               // 0 is any
@@ -34,9 +34,9 @@ type OutcomeRule struct {
 	Mark     bool                      // it counts as the shop's last invitation
 }
 
-// outcomeRules is the outcome table of the client's classes for both kinds. An
+// responseRules is the outcome table of the client's classes for both kinds. An
 // activation's 2xx is durable, and its state Received, before it is classified.
-var outcomeRules = []OutcomeRule{
+var responseRules = []ResponseRule{
 	{Kind: journal.Invite, Outcome: invoicebox.Done, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
 	{Kind: journal.Invite, Outcome: invoicebox.Unreadable, From: journal.Sending, To: journal.Done, Reason: ReasonSent, Invited: schemas.OutcomeSent, Mark: true},
 	{Kind: journal.Invite, Outcome: invoicebox.Refused, Status: http.StatusConflict, From: journal.Sending, To: journal.Done, Reason: ReasonAlreadyInvited, Invited: schemas.OutcomeAlreadyInvited, Mark: true},
@@ -64,9 +64,9 @@ var outcomeRules = []OutcomeRule{
 	{Kind: journal.Activate, Outcome: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof},
 }
 
-// OutcomeOf finds the row for an answer. What no row knows proves nothing.
-func OutcomeOf(kind journal.Kind, v invoicebox.Classification, status int, doubtful bool) OutcomeRule {
-	for _, r := range outcomeRules {
+// ResponseRuleOf finds the row for an answer. What no row knows proves nothing.
+func ResponseRuleOf(kind journal.Kind, v invoicebox.Classification, status int, doubtful bool) ResponseRule {
+	for _, r := range responseRules {
 		switch {
 		case r.Kind != kind || r.Outcome != v.Outcome,
 			r.Status != 0 && r.Status != status,
@@ -77,7 +77,7 @@ func OutcomeOf(kind journal.Kind, v invoicebox.Classification, status int, doubt
 			return r
 		}
 	}
-	return OutcomeRule{Kind: kind, Outcome: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof}
+	return ResponseRule{Kind: kind, Outcome: invoicebox.Unknown, From: journal.Sending, To: journal.Unknown, Reason: ReasonNoProof}
 }
 
 // A QuietRule says what follows an unknown outcome when the quiet period is over.

@@ -134,7 +134,7 @@ func TestOutcomeRules(t *testing.T) {
 	for _, kind := range bothKinds {
 		for _, outcome := range allOutcomes {
 			for _, doubt := range []bool{false, true} {
-				row := OutcomeOf(kind, invoicebox.Classification{Outcome: outcome}, 0, doubt)
+				row := ResponseRuleOf(kind, invoicebox.Classification{Outcome: outcome}, 0, doubt)
 				if row.Outcome != outcome {
 					t.Errorf("%v %v %t: falls to %v", kind, outcome, doubt, row.Outcome)
 				}
@@ -149,7 +149,7 @@ func TestOutcomeRules(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range outcomeRules {
+	for _, r := range responseRules {
 		name := r.Kind.String() + " " + r.Outcome.String() + " " + string(r.Reason)
 		if !Permitted(r.From, r.To) {
 			t.Errorf("%s: no edge %v→%v", name, r.From, r.To)

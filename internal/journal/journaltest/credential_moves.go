@@ -51,21 +51,21 @@ var credentialMoves = []part{
 	{"their check goes on where it was, and one that is being made is too late", func(f *fixture) {
 		_, _ = reviewed(f, "s", 0, false)
 		v := f.review()
-		f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewRefused, State: journal.CredentialInvalid, Publish: []journal.Draft{f.told(v, 1)}})
+		f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewRefused, State: journal.CredentialInvalid, Publish: []journal.Draft{f.reviewEvent(v, 1)}})
 		v = f.review()
 		c := f.current()
-		if c.Told != 1 || c.State != journal.CredentialInvalid || c.Refused.IsZero() {
+		if c.Events != 1 || c.State != journal.CredentialInvalid || c.Refused.IsZero() {
 			f.Fatalf("current is %+v", c)
 		}
 		m := f.moveOf(c, "m-s")
-		m.Publish, m.Told = append(m.Publish, f.told(v, 2)), 1
+		m.Publish, m.ReviewEvents = append(m.Publish, f.reviewEvent(v, 2)), 1
 		f.ok(f.j.MoveCredential(f.ctx, m))
 		if err := f.j.EndReview(f.ctx, journal.ReviewEnd{Ref: v.Ref, Answer: journal.ReviewAccepted, State: journal.CredentialVerified}); !errors.Is(err, journal.ErrStale) {
 			f.Fatalf("the check of the earlier place ended: %v", err)
 		}
 		f.clock.advance(time.Minute)
 		again := f.review()
-		if again.Told != 2 || again.State != journal.CredentialInvalid || !again.Refused.Equal(c.Refused) || again.Credential.Reference != m.Credential.Reference {
+		if again.Events != 2 || again.State != journal.CredentialInvalid || !again.Refused.Equal(c.Refused) || again.Credential.Reference != m.Credential.Reference {
 			f.Fatalf("the check goes on with %+v", again)
 		}
 	}},

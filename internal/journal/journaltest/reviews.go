@@ -37,7 +37,7 @@ var reviews = []part{
 		if len(again) != 1 {
 			f.Fatalf("claimed %+v", again)
 		}
-		end := journal.ReviewEnd{Ref: v.Ref, Answer: journal.ReviewAccepted, State: journal.CredentialVerified, Publish: []journal.Draft{f.told(v, 1)}}
+		end := journal.ReviewEnd{Ref: v.Ref, Answer: journal.ReviewAccepted, State: journal.CredentialVerified, Publish: []journal.Draft{f.reviewEvent(v, 1)}}
 		wantErr(f, end)
 		end.Ref = again[0].Ref
 		f.ok(f.j.EndReview(f.ctx, end))
@@ -80,7 +80,7 @@ var reviews = []part{
 			})
 		}
 		f.endRecovery()
-		if v := f.review(); v.Told != 2 {
+		if v := f.review(); v.Events != 2 {
 			f.Fatalf("claimed %+v", v)
 		}
 	}},
@@ -203,7 +203,7 @@ func testReviewMoves(f *fixture) {
 	_, o := reviewed(f, "s", 0, false)
 	v := f.review()
 	attention := &journal.ActivationMove{From: journal.Done, To: journal.Attention, Reason: "credentials_invalid"}
-	f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewRefused, State: journal.CredentialInvalid, Move: attention, Publish: []journal.Draft{f.told(v, 1)},
+	f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewRefused, State: journal.CredentialInvalid, Move: attention, Publish: []journal.Draft{f.reviewEvent(v, 1)},
 		Audit: &journal.AuditEntry{Actor: "worker", Act: "refused", Subject: "s"}})
 	if d := f.state(o.UUID); d.State != journal.Attention || d.Reason != "credentials_invalid" || stats(f).Attention["credentials_invalid"] != 1 {
 		f.Fatalf("the operation is %+v", d)
@@ -214,11 +214,11 @@ func testReviewMoves(f *fixture) {
 		f.Fatalf("audit is %+v", entries)
 	}
 	v = f.review()
-	if v.State != journal.CredentialInvalid || v.Told != 1 {
+	if v.State != journal.CredentialInvalid || v.Events != 1 {
 		f.Fatalf("claimed %+v", v)
 	}
 	back := &journal.ActivationMove{From: journal.Attention, To: journal.Done, Was: "credentials_invalid", Reason: "activated"}
-	f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewAccepted, State: journal.CredentialVerified, Move: back, Publish: []journal.Draft{f.told(v, 2)}})
+	f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewAccepted, State: journal.CredentialVerified, Move: back, Publish: []journal.Draft{f.reviewEvent(v, 2)}})
 	f.wantState(o.UUID, journal.Done)
 	// In attention for another reason, and not ended: left alone.
 	v = f.review()
@@ -237,7 +237,7 @@ func testReviewReplaced(f *fixture) {
 	_, first := reviewed(f, "s", 0, false)
 	v := f.review()
 	f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewRefused, State: journal.CredentialInvalid,
-		Move: &journal.ActivationMove{From: journal.Done, To: journal.Attention, Reason: "credentials_invalid"}, Publish: []journal.Draft{f.told(v, 1)}})
+		Move: &journal.ActivationMove{From: journal.Done, To: journal.Attention, Reason: "credentials_invalid"}, Publish: []journal.Draft{f.reviewEvent(v, 1)}})
 	held := f.review()
 	o, id := f.sending(f.code("s", "e-newer", "newer"))
 	_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
@@ -252,10 +252,10 @@ func testReviewReplaced(f *fixture) {
 	if d := f.state(first.UUID); d.State != journal.Superseded || d.Reason != "newer_code" {
 		f.Fatalf("the older one is %+v", d)
 	}
-	wantErr(f, journal.ReviewEnd{Ref: held.Ref, Answer: journal.ReviewAccepted, State: journal.CredentialVerified, Publish: []journal.Draft{f.told(held, 2)}})
+	wantErr(f, journal.ReviewEnd{Ref: held.Ref, Answer: journal.ReviewAccepted, State: journal.CredentialVerified, Publish: []journal.Draft{f.reviewEvent(held, 2)}})
 	f.clock.advance(time.Hour)
 	next := f.review()
-	if next.Credential.Version != 2 || next.Operation != o.UUID || next.State != journal.CredentialVerified || next.Told != 0 || !next.Refused.IsZero() {
+	if next.Credential.Version != 2 || next.Operation != o.UUID || next.State != journal.CredentialVerified || next.Events != 0 || !next.Refused.IsZero() {
 		f.Fatalf("claimed %+v", next)
 	}
 	// The older one's receipts are kept for nothing any more.
@@ -303,7 +303,7 @@ func (f *fixture) endReview(v journal.Review, e journal.ReviewEnd) {
 	f.ok(f.j.EndReview(f.ctx, e))
 }
 
-func (f *fixture) told(v journal.Review, n int) journal.Draft {
+func (f *fixture) reviewEvent(v journal.Review, n int) journal.Draft {
 	return MakeDraft(uuid.NewSHA1(v.Operation, fmt.Append(nil, n)), schemas.TypeCredentialsVerified, v.Credential.Shop)
 }
 

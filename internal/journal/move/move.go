@@ -192,7 +192,7 @@ func (m *mover) copy(ctx context.Context, t Table) error {
 	}
 	f := newFeed(ctx, m.from, t, last, m.state.Offset)
 	defer f.stop()
-	told := m.o.Now()
+	reported := m.o.Now()
 	for more := true; more; {
 		if more, err = f.begin(); err != nil {
 			return err
@@ -202,8 +202,8 @@ func (m *mover) copy(ctx context.Context, t Table) error {
 				return err
 			}
 		}
-		if now := m.o.Now(); more && now.Sub(told) > progressEvery {
-			told = now
+		if now := m.o.Now(); more && now.Sub(reported) > progressEvery {
+			reported = now
 			m.o.Progress(Progress{Table: t.Name, Rows: f.total})
 		}
 	}

@@ -108,7 +108,7 @@ func (t Table) key(r Row) string {
 func (m *mover) compare(ctx context.Context, t Table) (n int64, err error) {
 	f := newFeed(ctx, m.from, t, nil, m.state.Offset)
 	defer f.stop()
-	told := m.o.Now()
+	reported := m.o.Now()
 	for got, err := range m.to.Rows(ctx, t, nil) {
 		if err != nil {
 			return n, fmt.Errorf("journal: compare table %s: %w", t.Name, err)
@@ -128,8 +128,8 @@ func (m *mover) compare(ctx context.Context, t Table) (n int64, err error) {
 			if err := ctx.Err(); err != nil {
 				return n, err
 			}
-			if now := m.o.Now(); now.Sub(told) > progressEvery {
-				told = now
+			if now := m.o.Now(); now.Sub(reported) > progressEvery {
+				reported = now
 				m.o.Progress(Progress{Comparing: true, Table: t.Name, Rows: n})
 			}
 		}

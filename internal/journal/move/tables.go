@@ -19,14 +19,14 @@ type Table struct {
 // Tables lists what goes along, in the order in which it is copied.
 func Tables() []Table {
 	return []Table{
-		{Name: "account", Keys: 1, Columns: words("id name partner_id created circuit circuit_reason circuit_until circuit_count circuit_since closed closed_since refused_in_row"),
+		{Name: "account", Keys: 1, Columns: words("id name partner_id created circuit circuit_reason circuit_until circuit_count circuit_since closed closed_since consecutive_rejections"),
 			Counted: words("circuit_until circuit_since closed_since")},
 		{Name: "topic", Keys: 1, Columns: words("id name")},
 		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept taken")},
 		{Name: "position", Keys: 2, Columns: words("topic part next_offset begun batch_last batch_epoch batch_crc")},
 		{Name: "shop", Keys: 1, Columns: words(`id account name sequence version merchant_id invited_operation invited_at invited_event_time
 			invited_mac invitation_id active_operation active_at active_version active_event disconnected_at remind_due reminded
-			review_state review_routine review_due review_claim review_refused review_tries review_told`), Counted: words("remind_due review_due review_refused")},
+			review_state review_routine review_due review_claim review_refused review_tries review_events`), Counted: words("remind_due review_due review_refused")},
 		{Name: "event", Keys: 1, Columns: words(`id identity shop kind exit operation topic part record_offset event_time received digest type source
 			event_id traceparent tracestate uuid mac generation key_scope subject subject_key`)},
 		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim leased owner run event planned

@@ -22,14 +22,14 @@ func TestTheClockBelievesTheDatabase(t *testing.T) {
 		c := newClock(nil)
 		c.learn(base, base.Add(tight), at)
 		asked := base.Add(time.Second)
-		told := at + (time.Second + x.stepped).Microseconds() + loose.Microseconds()/4
-		c.learn(asked, asked.Add(loose), told)
+		reported := at + (time.Second + x.stepped).Microseconds() + loose.Microseconds()/4
+		c.learn(asked, asked.Add(loose), reported)
 		if kept := c.at == at; kept != x.keeps {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 		// Never earlier than it is.
-		if now := c.Stamp(asked.Add(loose)); now < told {
-			t.Errorf("%s: %d µs before what the database says", name, told-now)
+		if now := c.Stamp(asked.Add(loose)); now < reported {
+			t.Errorf("%s: %d µs before what the database says", name, reported-now)
 		}
 	}
 }

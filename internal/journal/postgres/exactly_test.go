@@ -20,12 +20,12 @@ func TestMissingRowsAreNoticedBeforeTheCommit(t *testing.T) {
 	conn, err := j.dial(t.Context())
 	b.ok(err)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	operation, pending := rows.TableOf[rows.Operation]("operation"), rows.TableOf[rows.Pending]("outbox_pending")
-	kept := steps.Change{Table: pending, Insert: []any{&rows.Pending{Row: 1, Outbox: 1}}}
+	operation, pending := rows.TableOf[rows.Operation]("operation"), rows.TableOf[rows.OutboxPending]("outbox_pending")
+	kept := steps.Change{Table: pending, Insert: []any{&rows.OutboxPending{Row: 1, Outbox: 1}}}
 	missing := &rows.Operation{ID: 1000, Reason: "x"}
 	for name, change := range map[string]steps.Change{
 		"an update": {Table: operation, Update: []steps.Update{{Row: missing, Was: &rows.Operation{ID: 1000}, Columns: operation.Changed(missing, &rows.Operation{ID: 1000})}}},
-		"a delete":  {Table: pending, Delete: []any{&rows.Pending{Row: 1000}}},
+		"a delete":  {Table: pending, Delete: []any{&rows.OutboxPending{Row: 1000}}},
 	} {
 		tx := &stepTx{batch: newBatch(j, conn), ctx: t.Context(), texts: rowTexts{make(rows.Statements)}}
 		_, err := conn.Exec(t.Context(), begin)

@@ -32,25 +32,25 @@ const buryTries = 10
 // is unknown. One that opens the journal also makes sure that it may, and, when
 // no other is at work, follows a clock that was stepped meanwhile.
 func (s *session) bury(ctx context.Context, opening bool) error {
-	told := false
+	ended := false
 	err := s.j.bounded(ctx, func(ctx context.Context) (err error) {
 		// It takes operations as they come, and not behind their shops, as the
 		// writers do: where it met one of them in a circle the server ended it, a
 		// second after it had begun to wait.
 		for range buryTries {
-			if told, err = s.buryIn(ctx, opening); !transient(err) {
+			if ended, err = s.buryIn(ctx, opening); !transient(err) {
 				break
 			}
 		}
 		return err
 	})
-	if err == nil && told {
+	if err == nil && ended {
 		s.j.Notify(steps.Signals{Work: true})
 	}
 	return err
 }
 
-func (s *session) buryIn(ctx context.Context, opening bool) (told bool, err error) {
+func (s *session) buryIn(ctx context.Context, opening bool) (ended bool, err error) {
 	err = pgx.BeginTxFunc(ctx, s.j.readers, atLevel, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", s.j.lockKey, int32(lockDuty)); err != nil {
 			return err
@@ -81,7 +81,7 @@ func (s *session) buryIn(ctx context.Context, opening bool) (told bool, err erro
 			}
 		}
 		now := s.j.clock.Now()
-		if told = len(gone) > 0; told {
+		if ended = len(gone) > 0; ended {
 			if err := run(ctx, tx, endLeases(now, gone)); err != nil {
 				return err
 			}
@@ -100,7 +100,7 @@ func (s *session) buryIn(ctx context.Context, opening bool) (told bool, err erro
 		_, err = tx.Exec(ctx, "UPDATE replica SET ready = TRUE WHERE id = $1", s.number())
 		return err
 	})
-	return told, err
+	return ended, err
 }
 
 // others finds the replicas that are gone, and tells whether none is at work. A

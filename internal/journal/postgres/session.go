@@ -160,7 +160,7 @@ func (s *session) hear(ctx context.Context, until time.Time) error {
 	n, err := s.conn.WaitForNotification(ctx)
 	switch {
 	case err == nil:
-		s.told(n.Payload)
+		s.notified(n.Payload)
 	case ctx.Err() != nil && !s.conn.IsClosed():
 		return nil
 	}
@@ -213,10 +213,10 @@ func (j *Journal) message(b *batch) string {
 	return what.String()
 }
 
-func (s *session) told(message string) {
+func (s *session) notified(message string) {
 	who, what, _ := strings.Cut(message, " ")
 	if who == strconv.FormatInt(s.number(), 10) {
-		return // told already
+		return // its own message
 	}
 	s.j.Notify(steps.Signals{
 		Work:    strings.Contains(what, "w") || strings.Contains(what, "p") && s.j.refused.Swap(false),

@@ -194,12 +194,12 @@ func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (err
 		return errs, retrySeparately
 	}
 	if err != nil {
-		told := readable(err)
-		if next = j.lostBefore(ctx, conn); next == noRetry && !errors.Is(told, journal.ErrUnreachable) && (!b.single || transient(err)) {
+		shown := readable(err)
+		if next = j.lostBefore(ctx, conn); next == noRetry && !errors.Is(shown, journal.ErrUnreachable) && (!b.single || transient(err)) {
 			next = retrySeparately
 		}
 		b.rollback(ctx)
-		return fail(told), next
+		return fail(shown), next
 	}
 	j.away.Store(false)
 	if !b.wrote {

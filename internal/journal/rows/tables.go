@@ -4,18 +4,18 @@ import "invoicebox-worker/internal/journal"
 
 // An Account at Invoicebox.
 type Account struct {
-	ID            int64  `db:"id,key"`
-	Name          string `db:"name,fixed"`
-	PartnerID     string `db:"partner_id,fixed"`
-	Created       int64  `db:"created,fixed"`
-	Circuit       int64  `db:"circuit"` // the state, see package stored
-	CircuitReason string `db:"circuit_reason"`
-	CircuitUntil  int64  `db:"circuit_until,null"` // only for throttled and backing off
-	CircuitCount  int64  `db:"circuit_count"`      // consecutive faults
-	CircuitSince  int64  `db:"circuit_since,null"`
-	Closed        int64  `db:"closed"`            // for how many microseconds the circuit breaker was not open, up to closed_since
-	ClosedSince   int64  `db:"closed_since,null"` // since when the circuit breaker is not open; NULL while it is open
-	RefusedInRow  int64  `db:"refused_in_row"`    // different shops whose credentials were refused since some were accepted
+	ID                    int64  `db:"id,key"`
+	Name                  string `db:"name,fixed"`
+	PartnerID             string `db:"partner_id,fixed"`
+	Created               int64  `db:"created,fixed"`
+	Circuit               int64  `db:"circuit"` // the state, see package stored
+	CircuitReason         string `db:"circuit_reason"`
+	CircuitUntil          int64  `db:"circuit_until,null"` // only for throttled and backing off
+	CircuitCount          int64  `db:"circuit_count"`      // consecutive faults
+	CircuitSince          int64  `db:"circuit_since,null"`
+	Closed                int64  `db:"closed"`                 // for how many microseconds the circuit breaker was not open, up to closed_since
+	ClosedSince           int64  `db:"closed_since,null"`      // since when the circuit breaker is not open; NULL while it is open
+	ConsecutiveRejections int64  `db:"consecutive_rejections"` // different shops whose credentials were refused since some were accepted
 }
 
 // A Shop holds what the planner needs of a shop.
@@ -46,7 +46,7 @@ type Shop struct {
 	ReviewClaim   int64                   `db:"review_claim"`        // increases with each claim and with newer credentials: the fencing token
 	ReviewRefused int64                   `db:"review_refused,null"` // since when they are refused
 	ReviewTries   int64                   `db:"review_tries"`        // checks since they were accepted last
-	ReviewTold    int64                   `db:"review_told"`         // events published about them
+	ReviewEvents  int64                   `db:"review_events"`       // events published about them
 }
 
 // An Operation is the part of an operation that changes.
@@ -199,8 +199,8 @@ type Published struct {
 	Again        int64 `db:"again,null"`    // row of [Pending] by which it was published again last
 }
 
-// A Pending row is an event that waits to be published again.
-type Pending struct {
+// A OutboxPending row is an event that waits to be published again.
+type OutboxPending struct {
 	Row    int64 `db:"row,key"`
 	Outbox int64 `db:"outbox,fixed"`
 	Since  int64 `db:"since,fixed"`

@@ -65,7 +65,7 @@ CREATE TABLE account (
     circuit_since  BIGINT,
     closed         BIGINT NOT NULL DEFAULT 0, -- microseconds for which the circuit breaker was not active, up to closed_since
     closed_since   BIGINT,                    -- since when the circuit breaker is not active; NULL while it is
-    refused_in_row BIGINT NOT NULL DEFAULT 0  -- different shops whose credentials were refused since some were accepted
+    consecutive_rejections BIGINT NOT NULL DEFAULT 0 -- different shops whose credentials were refused since some were accepted
 );
 
 CREATE TABLE topic (
@@ -114,7 +114,7 @@ CREATE TABLE shop (
     review_claim       BIGINT NOT NULL DEFAULT 0, -- increases with each claim and with newer credentials: the fencing token
     review_refused     BIGINT,                    -- since when they are refused
     review_tries       BIGINT NOT NULL DEFAULT 0, -- checks since they were accepted last
-    review_told        BIGINT NOT NULL DEFAULT 0, -- events published about them
+    review_events      BIGINT NOT NULL DEFAULT 0, -- events published about them
     UNIQUE (account, name)
 ) WITH (fillfactor = 80);
 CREATE INDEX shop_review ON shop (account, review_routine, review_due) WHERE review_due IS NOT NULL;

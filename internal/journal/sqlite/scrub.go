@@ -48,7 +48,7 @@ func (d database) Scrub(ctx context.Context) (bool, error) {
 			return true, err
 		}
 	}
-	for told := false; s.emptied.Load() < need; told = true {
+	for logged := false; s.emptied.Load() < need; logged = true {
 		err := d.j.between(ctx, d.j.emptyLog)
 		if err == nil {
 			continue
@@ -56,7 +56,7 @@ func (d database) Scrub(ctx context.Context) (bool, error) {
 		if !errors.Is(err, errRead) {
 			return true, err
 		}
-		if !told {
+		if !logged {
 			d.j.log.Warn("erased data stays in the journal's log until a reader has ended; trying again", "file", d.j.path+"-wal")
 		}
 		select {

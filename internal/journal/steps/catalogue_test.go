@@ -40,7 +40,7 @@ func walks() map[string]string {
 	reasons := map[string]string{
 		"disconnectedSince": "once, at the end of a recovery",
 		"publishedEnds":     "a recovery begins to read where the journal's knowledge ends, over all that was published",
-		"reviewsTold":       "once, at the end of a recovery",
+		"countReviewEvents": "once, at the end of a recovery",
 		"shopsAnnounced":    "once, at the end of a recovery",
 		"shopsRaise":        "the floor is for all shops; once in a recovery",
 

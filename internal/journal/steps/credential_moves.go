@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	currentCredential Query = `SELECT s.id, s.name, s.version, s.active_at, s.active_version, s.review_state, s.review_claim, s.review_refused, s.review_tries, s.review_told,
+	currentCredential Query = `SELECT s.id, s.name, s.version, s.active_at, s.active_version, s.review_state, s.review_claim, s.review_refused, s.review_tries, s.review_events,
 			c.reference, c.merchant_id, c.secret, c.created, b.uuid, o.run, e.event_id, e.traceparent, e.tracestate,
 			(SELECT max(n.version) FROM credential n WHERE n.shop = s.id) AS newest
 		FROM shop s CROSS JOIN credential c CROSS JOIN operation o CROSS JOIN event b LEFT JOIN event e ON e.id = o.event
@@ -74,7 +74,7 @@ func (u *Unit) moveCredential(m *journal.CredentialMove) error {
 	}
 	// A check that is being made read the earlier place.
 	s.ReviewClaim++
-	s.ReviewTold += int64(m.Told)
+	s.ReviewEvents += int64(m.ReviewEvents)
 	u.replaceSecrets(s, before, m.DestroyAt)
 	u.audit(m.Audit)
 	return u.emit(s, s.ActiveOperation, m.Publish)

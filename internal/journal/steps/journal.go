@@ -40,7 +40,7 @@ func New(db Database, lists bool, planner journal.Planner) *Journal {
 		operation: rows.TableOf[rows.Operation]("operation"), body: rows.TableOf[rows.Body]("event"),
 		attempt: rows.TableOf[rows.Attempt]("attempt"), credential: rows.TableOf[rows.Credential]("credential"),
 		intent: rows.TableOf[rows.Intent]("intent"), outbox: rows.TableOf[rows.Outbox]("outbox"),
-		published: rows.TableOf[rows.Published]("outbox"), pending: rows.TableOf[rows.Pending]("outbox_pending"),
+		published: rows.TableOf[rows.Published]("outbox"), pending: rows.TableOf[rows.OutboxPending]("outbox_pending"),
 		event: rows.TableOf[rows.Event]("event"), audit: rows.TableOf[rows.Audit]("audit"), auditDetail: rows.TableOf[rows.AuditDetail]("audit_detail"),
 		announced: rows.TableOf[rows.Announced]("announced"),
 		letter:    rows.TableOf[rows.DeadLetter]("dead_letter"),

@@ -114,7 +114,7 @@ func (j *Journal) Authenticated(event uuid.UUID, typ string, sequence int64, m s
 
 // requeue queues a published event again.
 func (u *Unit) requeue(outbox int64) {
-	u.insert(u.j.tables.pending, &rows.Pending{Row: u.next(OutboxIDs), Outbox: outbox, Since: u.now})
+	u.insert(u.j.tables.pending, &rows.OutboxPending{Row: u.next(OutboxIDs), Outbox: outbox, Since: u.now})
 	u.signals.Outbox = true
 }
 
@@ -190,12 +190,12 @@ func (j *Journal) MarkPublished(ctx context.Context, published []journal.Publish
 	for i, p := range published {
 		at[p.Row], ids[i] = p, p.Row
 	}
-	var again []*rows.Pending
+	var again []*rows.OutboxPending
 	return j.db.Write(ctx, &Request{
 		Load: func(l *Loader) {
 			again = again[:0]
 			l.published = append(l.published, ids...)
-			l.Ask(asking(pendingOf, func(r *rows.Pending) { again = append(again, r) }, ids))
+			l.Ask(asking(pendingOf, func(r *rows.OutboxPending) { again = append(again, r) }, ids))
 			l.Ask(askingInts(leaseTerm, func(term int64) { current = term }))
 		},
 		Do: func(u *Unit) error {
@@ -220,7 +220,7 @@ func (u *Unit) markPublished(p *rows.Published, at journal.Published) {
 
 // publishedAgain marks events that were queued again, and removes them from the queue. For
 // an event that was queued twice the last row counts.
-func (u *Unit) publishedAgain(at map[int64]journal.Published, again []*rows.Pending) {
+func (u *Unit) publishedAgain(at map[int64]journal.Published, again []*rows.OutboxPending) {
 	var drop, events []int64
 	for _, r := range again {
 		if !u.dequeued[r.Row] { // by an earlier request of this transaction

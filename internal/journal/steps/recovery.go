@@ -45,7 +45,7 @@ INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET 
 	// The ids of verification events are derived from the operation and from told, and
 	// must not repeat. Versions do not tell which ones count: an event may name the
 	// number of another store.
-	reviewsTold Query = `UPDATE shop SET review_told = review_told + q.n FROM (SELECT x.shop AS shop, n.operation_uuid AS operation_uuid, count(*) AS n
+	countReviewEvents Query = `UPDATE shop SET review_events = review_events + q.n FROM (SELECT x.shop AS shop, n.operation_uuid AS operation_uuid, count(*) AS n
 		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND x.type = ANY($1) GROUP BY 1, 2) q
 		WHERE q.shop = shop.id AND q.operation_uuid = (SELECT uuid FROM event WHERE id = shop.active_operation)`
 	shopsAnnounced Query = `UPDATE shop SET version = greatest(version, q.top) FROM (SELECT x.shop AS shop, max(n.version) AS top
@@ -312,7 +312,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 			}
 		})
 		u.restoreDisconnected()
-		u.later(reviewsTold, []string{schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid})
+		u.later(countReviewEvents, []string{schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid})
 		u.later(shopsAnnounced)
 		u.later(announcedDrop)
 		u.later(factsDrop, names(Copied, Recovering, Moved, TookOver))

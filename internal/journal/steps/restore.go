@@ -74,8 +74,8 @@ func (j *Journal) Restore(ctx context.Context, last bool, after int64, limit int
 			if j.recovery.Load() != rec {
 				return journal.ErrNotRecovering
 			}
-			told := maps.Clone(rec.words)
-			done = maps.Clone(told)
+			before := maps.Clone(rec.words)
+			done = maps.Clone(before)
 			for _, id := range ids {
 				word, err := u.restore(rec, id, last)
 				if err != nil {
@@ -85,7 +85,7 @@ func (j *Journal) Restore(ctx context.Context, last bool, after int64, limit int
 					done[word]++
 				}
 			}
-			u.onCommit(func() { rec.count(told, -1) })
+			u.onCommit(func() { rec.count(before, -1) })
 			return nil
 		},
 	})

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	acceptedAgain Query = "UPDATE account SET refused_in_row = 0 WHERE id = $1 AND refused_in_row > 0"
-	moreInRow     Query = "UPDATE account SET refused_in_row = refused_in_row + $2 WHERE id = $1"
-	refusedInRow  Query = "SELECT refused_in_row AS n FROM account WHERE id = $1"
+	resetRejections       Query = "UPDATE account SET consecutive_rejections = 0 WHERE id = $1 AND consecutive_rejections > 0"
+	addRejections         Query = "UPDATE account SET consecutive_rejections = consecutive_rejections + $2 WHERE id = $1"
+	consecutiveRejections Query = "SELECT consecutive_rejections AS n FROM account WHERE id = $1"
 
 	// shopColumns are all columns of a [rows.Shop], in their order.
 	shopColumns = `id, account, name, sequence, version, merchant_id, invited_operation, invited_at, invited_event_time, invited_mac, invitation_id,
-		active_operation, active_at, active_version, active_event, disconnected_at, remind_due, reminded, review_state, review_routine, review_due, review_claim, review_refused, review_tries, review_told`
+		active_operation, active_at, active_version, active_event, disconnected_at, remind_due, reminded, review_state, review_routine, review_due, review_claim, review_refused, review_tries, review_events`
 
 	// A claim skips the rows that other replicas have locked.
 	dueReviews Query = "SELECT " + shopColumns + ` FROM shop /*+ INDEXED BY shop_review */
@@ -28,7 +28,7 @@ const (
 	nextReview Query = `SELECT review_due AS n FROM shop /*+ INDEXED BY shop_review */
 		WHERE account = $1 AND review_routine = $2 AND review_due IS NOT NULL ORDER BY review_due LIMIT 1`
 
-	reviewDetails Query = `SELECT s.id, s.name, s.active_version, s.review_state, s.review_claim, s.review_refused, s.review_tries, s.review_told,
+	reviewDetails Query = `SELECT s.id, s.name, s.active_version, s.review_state, s.review_claim, s.review_refused, s.review_tries, s.review_events,
 			c.reference, c.merchant_id, c.secret, c.created, b.uuid, o.run, e.event_id, e.traceparent, e.tracestate
 		FROM shop s CROSS JOIN credential c CROSS JOIN operation o CROSS JOIN event b LEFT JOIN event e ON e.id = o.event
 		WHERE s.id = ANY($1) AND c.shop = s.id AND c.version = s.active_version AND o.id = s.active_operation AND b.id = o.id`
@@ -80,7 +80,7 @@ func (u *Unit) claimReviews(r journal.ReviewRequest) (got journal.ClaimedReviews
 		}
 	}
 	asks := []Ask{
-		askingInts(refusedInRow, func(n int64) { got.Consecutive = int(n) }, account),
+		askingInts(consecutiveRejections, func(n int64) { got.Consecutive = int(n) }, account),
 		askingInts(nextReview, next, account, stored.Flag(false)),
 	}
 	if r.Routine {
@@ -118,7 +118,7 @@ func (u *Unit) takeReviews(r journal.ReviewRequest, account int64) (taken []*row
 
 func (u *Unit) review(account string, d *reviewDetail) journal.Review {
 	v := journal.Review{
-		Ref: journal.ReviewRef{Shop: d.ID, Claim: d.ReviewClaim}, State: d.ReviewState, Tries: int(d.ReviewTries), Told: int(d.ReviewTold),
+		Ref: journal.ReviewRef{Shop: d.ID, Claim: d.ReviewClaim}, State: d.ReviewState, Tries: int(d.ReviewTries), Events: int(d.ReviewEvents),
 		Credential: journal.Credential{
 			Shop: journal.ShopKey{Account: account, Shop: d.Name}, Version: d.ActiveVersion, Reference: d.Reference, MerchantID: d.MerchantID, Sealed: d.Secret, At: wall(d.Created),
 		},
@@ -153,7 +153,7 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 	first := e.Answer == journal.ReviewRefused && s.ReviewRefused == 0
 	s.ReviewState, s.ReviewRoutine, s.ReviewDue = e.State, e.Routine, u.stampOrNow(e.Due)
 	s.ReviewClaim++
-	s.ReviewTold += int64(len(e.Publish))
+	s.ReviewEvents += int64(len(e.Publish))
 	s.ReviewTries++
 	switch e.Answer {
 	case journal.ReviewAccepted:
@@ -187,13 +187,13 @@ func (u *Unit) endReview(e *journal.ReviewEnd) error {
 	return nil
 }
 
-// refusals are the change of an account's refused_in_row by a transaction.
+// refusals are the change of an account's consecutive_rejections by a transaction.
 type refusals struct {
 	reset bool  // credentials were accepted: the count begins again at 0
 	more  int64 // refusals to add, after the reset if there was one
 }
 
-// countRefusals replaces the change of an account's refused_in_row.
+// countRefusals replaces the change of an account's consecutive_rejections.
 func (u *Unit) countRefusals(account int64, n refusals) {
 	was := u.refusals[account]
 	u.undo(func() { u.refusals[account] = was })
@@ -206,10 +206,10 @@ func (u *Unit) saveRefusals() {
 	for _, account := range slices.Sorted(maps.Keys(u.refusals)) {
 		n := u.refusals[account]
 		if n.reset {
-			u.later(acceptedAgain, account)
+			u.later(resetRejections, account)
 		}
 		if n.more > 0 {
-			u.later(moreInRow, account, n.more)
+			u.later(addRejections, account, n.more)
 		}
 	}
 	clear(u.refusals)
@@ -232,7 +232,7 @@ func (u *Unit) beginReview(o *rows.Operation, s *rows.Shop, was rows.Shop, tr *j
 		u.countRefusals(o.Account, refusals{reset: true})
 	}
 	if was.ActiveVersion != s.ActiveVersion {
-		s.ReviewTold = 0
+		s.ReviewEvents = 0
 	}
 	if was.ActiveOperation != 0 {
 		s.ReviewClaim++

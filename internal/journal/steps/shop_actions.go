@@ -142,7 +142,7 @@ func (u *Unit) disconnect(s *rows.Shop, unended []*rows.Operation, d *journal.Di
 // deactivate takes the current credentials from a shop.
 func (u *Unit) deactivate(s *rows.Shop, at int64) {
 	s.ActiveOperation, s.ActiveAt, s.ActiveVersion, s.ActiveEvent, s.MerchantID = 0, 0, 0, nil, ""
-	s.ReviewState, s.ReviewRoutine, s.ReviewDue, s.ReviewRefused, s.ReviewTries, s.ReviewTold = 0, false, 0, 0, 0, 0
+	s.ReviewState, s.ReviewRoutine, s.ReviewDue, s.ReviewRefused, s.ReviewTries, s.ReviewEvents = 0, false, 0, 0, 0, 0
 	s.ReviewClaim++ // a check that is being made has no effect any more
 	s.DisconnectedAt, s.RemindDue = at, 0
 }

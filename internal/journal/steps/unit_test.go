@@ -177,7 +177,7 @@ func TestRefusalsAreSavedInOrder(t *testing.T) {
 	}, make([]error, 4)); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{fmt.Sprint(acceptedAgain, []any{int64(1)}), fmt.Sprint(moreInRow, []any{int64(2), int64(2)})}
+	want := []string{fmt.Sprint(resetRejections, []any{int64(1)}), fmt.Sprint(addRejections, []any{int64(2), int64(2)})}
 	if !slices.Equal(tx.later, want) {
 		t.Errorf("the statements are %q, want %q", tx.later, want)
 	}

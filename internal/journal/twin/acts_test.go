@@ -37,7 +37,7 @@ func (g *generator) endReview() {
 	}
 	for range g.n(2) {
 		typ := pick(g, []string{schemas.TypeCredentialsVerified, schemas.TypeCredentialsInvalid})
-		e.Publish = append(e.Publish, journaltest.MakeDraft(schemas.EventID(v.Operation, v.Told, typ), typ, v.Credential.Shop))
+		e.Publish = append(e.Publish, journaltest.MakeDraft(schemas.EventID(v.Operation, v.Events, typ), typ, v.Credential.Shop))
 	}
 	if g.oneIn(3) {
 		e.Move = &journal.ActivationMove{From: journal.Done, To: pick(g, []journal.State{journal.Done, journal.Superseded, journal.Attention, journal.Planned}), Was: pick(g, append([]string{""}, reasons...)), Reason: "moved"}
@@ -73,7 +73,7 @@ func (g *generator) moveCredential() {
 	if store == schemas.StoreSealed {
 		m.Credential.Sealed = g.seal("moved")
 	}
-	for m.Told = range 1 + g.n(2) {
+	for m.ReviewEvents = range 1 + g.n(2) {
 		m.Publish = append(m.Publish, journaltest.MakeDraft(g.uuid("moved"), schemas.TypeActivated, k))
 	}
 	if g.oneIn(2) {

@@ -29,7 +29,7 @@ func emptied(c <-chan struct{}) {
 	}
 }
 
-func testTold(b *bed) {
+func testNotify(b *bed) {
 	one, two := b.open(), b.open()
 	beside, err := Open(b.Context(), Options{URL: b.url, ReadOnly: true})
 	b.ok(err)
