@@ -21,6 +21,10 @@
 // DIR, and prints from it how the CPU time of an event is divided. -worker=PROGRAM
 // measures a given program, so that two versions can be measured in turns.
 //
+// BenchmarkStores measures the chain with 4,000 shops and calls of 50 ms: with the secrets in
+// the journal, and in an OpenBao beside it with its files on the same disk. It needs
+// INVOICEBOX_TEST_OPENBAO.
+//
 // BenchmarkOtherProviders reads records of which only one in a hundred is for the
 // worker. BenchmarkNaiveLoop makes one invitation after the other: fetch, call, write,
 // publish, commit.

@@ -2,11 +2,13 @@ package bench
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"invoicebox-worker/internal/testutil/baotest"
 	"invoicebox-worker/internal/testutil/pgtest"
 	"invoicebox-worker/schemas"
 )
@@ -34,7 +36,7 @@ func benchmarkEvents(b *testing.B, latency time.Duration, shops int) {
 	b.Run("franz-go", func(b *testing.B) {
 		r := newRig(b, latency)
 		r.startLoop()
-		loop = r.measure(b, shops)
+		loop = r.measure(b, events, shops)
 	})
 	run := func(name string, replicas int, postgres bool, ratios func(b *testing.B, rate float64)) {
 		b.Run(name, func(b *testing.B) {
@@ -45,7 +47,7 @@ func benchmarkEvents(b *testing.B, latency time.Duration, shops int) {
 			for i := range replicas {
 				r.start("--concurrency", strconv.Itoa((inFlight+i)/replicas))
 			}
-			rate := r.measure(b, shops)
+			rate := r.measure(b, events, shops)
 			if loop > 0 {
 				b.ReportMetric(rate/loop, "of-loop")
 			}
@@ -67,9 +69,42 @@ func benchmarkEvents(b *testing.B, latency time.Duration, shops int) {
 	})
 }
 
-// measure reports and returns the events a second of a load, from the first call to the
-// last result, after a warm-up.
-func (r *rig) measure(b *testing.B, shops int) float64 {
+// BenchmarkStores measures the same chain with the secrets in the journal, and in an OpenBao
+// beside it, whose share of the rate in the journal it reports.
+func BenchmarkStores(b *testing.B) {
+	const n = 4000
+	var sealed float64 // events a second
+	run := func(name string, flags func(b *testing.B, r *rig) []string) (rate float64) {
+		b.Run(name, func(b *testing.B) {
+			r := newRig(b, 50*time.Millisecond)
+			r.start(append([]string{"--concurrency", strconv.Itoa(inFlight)}, flags(b, r)...)...)
+			rate = r.measure(b, n, n)
+			if sealed > 0 {
+				b.ReportMetric(rate/sealed, "of-sealed")
+			}
+			r.end()
+		})
+		return rate
+	}
+	sealed = run("sealed", func(*testing.B, *rig) []string { return nil })
+	run("openbao", func(b *testing.B, r *rig) []string {
+		s := baotest.Start(b)
+		rules, err := os.ReadFile("../../deploy/openbao/policy.hcl")
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.Policy(b, "invoicebox-worker", string(rules))
+		token := r.path("vault-token")
+		if err := os.WriteFile(token, []byte(s.Token(b, "invoicebox-worker", nil)), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		return []string{"--credentials-store", "openbao", "--vault-address", s.URL(), "--vault-ca-file", s.CAFile(), "--vault-token-file", token}
+	})
+}
+
+// measure reports and returns the events a second of a load of n events, from the first
+// call to the last result, after a warm-up.
+func (r *rig) measure(b *testing.B, n, shops int) float64 {
 	b.Helper()
 	code := func(prefix string, shops int) func(i int) (string, string, string) {
 		return func(i int) (id, shop, data string) {
@@ -89,11 +124,11 @@ func (r *rig) measure(b *testing.B, shops int) float64 {
 	r.api.reset()
 	cpu := r.cpu()
 	calls, calling := r.called()
-	r.produce(schemas.TypeCodeEntered, events, code("shop-", shops))
+	r.produce(schemas.TypeCodeEntered, n, code("shop-", shops))
 	profile := r.profile(b)
-	r.wait(func() bool { return r.count(schemas.TypeActivated) >= began+events })
+	r.wait(func() bool { return r.count(schemas.TypeActivated) >= began+n })
 	took := time.Since(*r.api.began.Load())
-	rate := events / took.Seconds()
+	rate := float64(n) / took.Seconds()
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(rate, "events/s")
 	if r.api.latency > 0 {
@@ -101,9 +136,9 @@ func (r *rig) measure(b *testing.B, shops int) float64 {
 		b.ReportMetric(float64(r.api.calls.Load())/took.Seconds()/ideal, "of-ideal")
 	}
 	if len(r.processes) > 0 {
-		n, sum := r.called()
-		b.ReportMetric((sum-calling).Seconds()*1000/(n-calls), "ms/call")
-		used := float64((r.cpu() - cpu).Microseconds()) / events
+		made, sum := r.called()
+		b.ReportMetric((sum-calling).Seconds()*1000/(made-calls), "ms/call")
+		used := float64((r.cpu() - cpu).Microseconds()) / float64(n)
 		b.ReportMetric(used, "worker-cpu-µs/event")
 		if p := profile(); p != nil {
 			fmt.Printf("\n%s\n%s", b.Name(), budget(p, used)) // b.Log cuts it
