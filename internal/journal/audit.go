@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Labels begin what is hashed for the audit trail, so that a hash is not that of anything
-// else.
+// The labels begin the hashed bytes of the audit trail, so that no other value has the
+// same hash.
 const (
 	auditLabel  = "invoicebox-worker audit 2"
 	detailLabel = "invoicebox-worker audit detail"
@@ -19,13 +19,13 @@ const (
 // auditSalt is the length of the salt of a detail.
 const auditSalt = 16
 
-// AuditHash returns the hash of an entry: SHA-256 of a label, of the hash of the entry
-// before it (empty for the first), of its number and its time in microseconds since 1970
-// as 8 bytes each, the most significant first, of actor, act and subject, and of the
-// digest of the detail. Each text, hash and digest stands behind its length in 4 bytes.
+// AuditHash returns the hash of an entry: SHA-256 over a label, the hash of the entry
+// before it (empty for the first), its number and its time in microseconds since 1970 (8
+// bytes each, big-endian), its actor, act and subject, and the digest of its detail. The
+// length of each text, hash and digest precedes it in 4 bytes.
 //
-// Whoever changes, removes or inserts an entry has to change the hashes of all entries
-// after it, which differ then from every copy that was made before. A detail can be
+// A change, removal or insertion of an entry changes the hashes of all entries after it,
+// which then differ from every earlier copy. An erased detail changes no hash.
 // erased without that.
 func AuditHash(previous []byte, e AuditEntry) []byte {
 	b := hashed(nil, auditLabel)
@@ -39,9 +39,9 @@ func AuditHash(previous []byte, e AuditEntry) []byte {
 	return sum[:]
 }
 
-// DetailDigest returns the digest of a detail: SHA-256 of a label, the salt and the
-// detail; nil if the detail is empty. Nobody can guess a detail that was erased with its
-// salt from the digest.
+// DetailDigest returns the digest of a detail: SHA-256 over a label, the salt and the
+// detail; nil if the detail is empty. Once the salt is erased too, nobody can guess the
+// detail from the digest.
 func DetailDigest(salt []byte, detail string) []byte {
 	if detail == "" {
 		return nil
@@ -78,7 +78,7 @@ func FormatNumbers(rising []int64) string {
 // maxNumbers bounds the numbers of one text.
 const maxNumbers = 10_000
 
-// ParseNumbers reads what FormatNumbers wrote; nil if it is another text.
+// ParseNumbers parses the output of FormatNumbers; nil for any other text.
 func ParseNumbers(text string) (numbers []int64) {
 	for part := range strings.SplitSeq(text, " ") {
 		from, to, isRange := strings.Cut(part, "-")
@@ -110,8 +110,8 @@ func (e AuditEntry) Salted() AuditEntry {
 // Erased reports whether the detail of an entry was erased.
 func (e AuditEntry) Erased() bool { return len(e.Digest) > 0 && e.Detail == "" }
 
-// NextAudit returns a salted entry as it follows the last one, whose number and hash are
-// given: 0 and nil if there is none.
+// NextAudit returns the salted entry that follows the entry with the given number and
+// hash: 0 and nil if there is none.
 func NextAudit(last int64, hash []byte, e AuditEntry) AuditEntry {
 	e.ID, e.At = last+1, e.At.UTC().Truncate(time.Microsecond)
 	e.Hash = AuditHash(hash, e)

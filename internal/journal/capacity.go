@@ -2,7 +2,7 @@ package journal
 
 import "errors"
 
-// What can be wrong with the disk below a journal. Callers use errors.Is.
+// The faults of a journal's disk. Callers use errors.Is.
 var (
 	// ErrFull: no space is left, or only the reserve for the ends of calls in flight.
 	// Nothing is lost, and every later request is tried.
@@ -15,7 +15,7 @@ var (
 	ErrReplaced = errors.New("journal: a file of it was moved, removed or replaced")
 )
 
-// Capacity is how much a journal holds, and how much more it can hold.
+// Capacity is the used and the free space of a journal.
 type Capacity struct {
 	Used   int64 // bytes, without pages that are free again
 	Free   int64 // bytes that are free on its disk; negative if unknown

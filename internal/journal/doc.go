@@ -49,12 +49,13 @@
 //
 // # States
 //
-// Planned and Waiting are claimed in stage Call and become Claimed; Received, Stored
-// and Unknown are claimed in stage Settle and keep their state. A claim raises the
-// operation's claim number, and every later step names it. After Apply the operation
-// stays with its caller until somebody claims it. An operation that Apply brings back
-// to Planned or Waiting is Queued if another holds the lane; one that steps Behind is
-// Queued until all operations that were queued before it have left the lane. docs/architecture.md draws the states.
+// Planned and Waiting are claimed in stage Call and become Claimed; Received, Stored and
+// Unknown are claimed in stage Settle and keep their state. A claim raises the operation's
+// claim number, and every later step names it. After Apply its caller has the operation
+// until the next claim. If Apply moves an operation back to Planned or Waiting while
+// another holds the lane, it becomes Queued. An operation that steps Behind is Queued
+// until all operations that were queued before it have left the lane. docs/architecture.md
+// draws the states.
 //
 // # Failures
 //

@@ -8,28 +8,26 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A ShopKey names a shop: everywhere a shop is (account, shop id), compared
-// byte for byte.
+// A ShopKey names a shop: an account and a shop id, which are compared byte for byte.
 type ShopKey struct{ Account, Shop string }
 
-// A Position is where a partition's next unread record lies.
+// A Position is the offset of a partition's next unread record.
 type Position struct {
 	Topic     string
 	Partition int
 	Next      int64
-	Behind    *BatchMark // the batch that the position lies behind or in; nil when unknown
+	Behind    *BatchMark // the batch that ends at the position or contains it; nil if unknown
 }
 
-// A BatchMark identifies a record batch in a partition's log. An offset does not:
-// a log that lost its end and was filled again has other records at the same
-// offsets.
+// A BatchMark identifies a record batch in a partition's log. An offset does not: after a
+// log was truncated and filled again, other records have the same offsets.
 type BatchMark struct {
 	Last  int64  // the offset of its last record
-	Epoch int32  // of the leader that appended it; -1 when unknown
-	CRC   uint32 // the checksum that Kafka keeps of its records
+	Epoch int32  // of the leader that appended it; -1 if unknown
+	CRC   uint32 // Kafka's checksum of its records
 }
 
-// An Event is an accepted input event, on its way into the inbox.
+// An Event is an accepted input event, to be inserted into the inbox.
 type Event struct {
 	Identity [32]byte // of (topic, source, id): schemas.Identity
 	// Digests are the keyed digests of the content under every look-up key,
@@ -44,29 +42,30 @@ type Event struct {
 	Shop         ShopKey
 	Kind         Kind
 	SubjectMACs  [][]byte                   // of the normalised address or code, as Digests
-	Sealed       []byte                     // the address or the code; see keyset for what binds it
-	ReusedLetter func() (DeadLetter, error) // makes the dead letter for id_reused; called only then
+	Sealed       []byte                     // the address or the code; package keyset describes its associated data
+	ReusedLetter func() (DeadLetter, error) // makes the dead letter for id_reused; called only in that case
 }
 
-// A DeadLetter is a record that cannot be taken.
+// A DeadLetter is a record that cannot be used.
 type DeadLetter struct {
 	Offset  int64
-	EventID string // "" where none could be read
+	EventID string // "" if it could not be read
 	Reason  string // closed set: schemas
 	Where   string
 	Time    time.Time // the record's
 	Size    int
 	Digest  []byte // keyed, primary look-up key
 	Sealed  []byte // key, headers and value; nil above 64 KiB, and past the batch's LetterBounds
-	// Shop is whose event it is, as far as that could be read: the account, or
-	// both, may be empty. Key is the record's where it is fit to be shown, else
-	// empty; by contract it is the shop id.
+	// Shop is the shop of the event. If it could not be read, the account is empty, or
+	// both are. Key is the record's key, empty if it must not be displayed; by contract it
+	// is the shop id.
 	Shop     ShopKey
 	Key      string
-	Announce Draft // the event that tells of it; its sequence is not used
+	Announce Draft // the event that reports it; its sequence is not used
 }
 
-// A Batch is what a consumer read from one partition: everything in [From, Next).
+// A Batch is the records that a consumer read from one partition, with offsets in [From,
+// Next).
 type Batch struct {
 	Topic       string
 	Partition   int
@@ -74,25 +73,23 @@ type Batch struct {
 	Behind      *BatchMark   // of Next, as in Position
 	Events      []Event      // by rising offset
 	DeadLetters []DeadLetter // by rising offset
-	// Deselected shops chose another provider: after the events are taken their
-	// invitations that were never sent are cancelled (Superseded, reason
-	// "deselected"), and they are not reminded of any. Nothing else is kept of those
-	// records.
+	// Deselected are the shops that chose another provider. After the events are ingested,
+	// their invitations that were not sent are superseded (reason "deselected"), and their
+	// reminders end. The records themselves are not stored.
 	Deselected []ShopKey
-	// Keep bounds how many dead letters of the journal keep their record.
+	// Keep bounds how many dead letters of the journal retain their record.
 	Keep LetterBounds
 }
 
-// LetterBounds bound the dead letters that keep their record, by number and by
-// bytes of the sealed records; 0 is no bound. Past them only position, reason and
-// digest are kept, so that a flood of records that cannot be used does not fill
-// the disk.
+// LetterBounds bound the dead letters that retain their record, by number and by bytes of
+// the sealed records; 0 is no bound. Beyond the bounds only position, reason and digest
+// are stored, so that many unusable records do not fill the disk.
 type LetterBounds struct {
 	Number, Bytes int64
 }
 
-// Fits tells whether a record may be kept beside what is kept already, and if so
-// adds it to that.
+// Fits reports whether a record fits beside those that are retained, and if so adds it to
+// kept.
 func (b LetterBounds) Fits(kept *LetterBounds, sealed []byte) bool {
 	bytes := int64(len(sealed))
 	if b.Number > 0 && kept.Number >= b.Number || b.Bytes > 0 && kept.Bytes+bytes > b.Bytes {
@@ -103,28 +100,27 @@ func (b LetterBounds) Fits(kept *LetterBounds, sealed []byte) bool {
 	return true
 }
 
-// Ingested tells where the events of a batch went; the rest of the batch's
-// records went where the batch said.
+// Ingested counts what the events of a batch led to.
 type Ingested struct {
 	Accepted, Repeated, Reused int
-	// Unkept dead letters lost their record to the batch's bounds.
+	// Unkept counts the dead letters without their record, because of the batch's bounds.
 	Unkept int
 }
 
-// ShopView is what the planner sees of a shop, read in the transaction that
-// will carry out its plan.
+// A ShopView is a shop as the planner sees it, read in the transaction that carries out
+// its plan.
 type ShopView struct {
 	Invited *InvitedView // the last invitation that was, or may have been, sent
 	Active  *ActiveView  // nil until the shop is activated, and while it is disconnected
 	// Disconnected is when the shop's credentials were disconnected; zero if they were
 	// not, or if it was activated since.
 	Disconnected time.Time
-	// Open are the shop's open operations, in the order in which their runs
-	// began: all but queued activations, of which the first 4.
+	// Open are the shop's open operations, in the order in which their runs began. Of
+	// queued activations it has only the first 4.
 	Open []OperationView
-	// Same is the operation that owns the event's key: for an invitation the
-	// shop's newest generation with this address, for an activation the
-	// account's operation with this code, whichever shop's it is.
+	// Same is the operation that owns the event's key. For an invitation it is the shop's
+	// newest generation with this address. For an activation it is the account's operation
+	// with this code, of whichever shop.
 	Same *OperationView
 }
 
@@ -138,8 +134,8 @@ type Preview struct {
 // InvitedView is the shop's last invitation.
 type InvitedView struct {
 	At           time.Time // when it was sent
-	EventTime    time.Time // the time of the event that asked for it
-	SameAddress  bool      // as the event at hand
+	EventTime    time.Time // the time of its event
+	SameAddress  bool      // as the present event
 	InvitationID string
 }
 
@@ -149,7 +145,7 @@ type ActiveView struct {
 	MerchantID string
 	Version    int64
 	Operation  uuid.UUID
-	Event      uuid.UUID // the `activated` event that said so; uuid.Nil before it is published
+	Event      uuid.UUID // the `activated` event; uuid.Nil before it is published
 }
 
 // OperationView is an operation as the planner sees it.
@@ -159,7 +155,7 @@ type OperationView struct {
 	Kind        Kind
 	Shop        ShopKey
 	State       State
-	Reason      string // of one that waits, is in Attention or has ended
+	Reason      string // of a waiting or ended operation, or one in Attention
 	Generation  int
 	Run         int
 	Attempts    int  // requests started
@@ -171,39 +167,38 @@ type OperationView struct {
 	EventTime time.Time
 }
 
-// A Plan is what an event leads to. The zero Plan keeps the event and does
-// nothing more.
+// A Plan is what an event leads to. The zero Plan stores the event and does nothing else.
 type Plan struct {
 	New          *NewOperation
 	Join         int64   // the event belongs to this open operation
-	Rerun        int64   // this ended operation starts again with the next run
-	Cancel       []int64 // these become Superseded, reason CancelReason; only Queued, Planned, Waiting ones may be named
+	Rerun        int64   // this ended operation begins its next run
+	Cancel       []int64 // these become Superseded with CancelReason; each must be Queued, Planned or Waiting
 	CancelReason string
-	// Behind is an open operation that is Planned and steps behind all that is
-	// queued in its shop's lane, the event's own included; 0: none.
+	// Behind is an open operation in state Planned that steps behind all queued operations
+	// of its shop's lane, the event's own included; 0: none.
 	Behind    int64
-	Publish   []Draft   // events that need no operation; one whose id exists is sent once more, unchanged
-	Republish uuid.UUID // this event is sent once more, its bytes unchanged
+	Publish   []Draft   // events without an operation; one whose id exists is published again, unchanged
+	Republish uuid.UUID // this event is published again, unchanged
 }
 
-// NewOperation is an operation to insert. It becomes Planned where its shop's
-// lane is free, else Queued.
+// NewOperation is an operation to insert. It becomes Planned if its shop's lane is free,
+// else Queued.
 type NewOperation struct {
 	UUID       uuid.UUID
 	Generation int
-	// Attention inserts it as a matter for a person, with this reason: it
-	// never runs, never holds the lane and does not own its key.
+	// Attention inserts it in state Attention, with this reason: it never runs, never
+	// holds the lane and does not own its key.
 	Attention string
 }
 
-// A Draft is an outgoing event whose bytes are made when its sequence is
-// known, inside the transaction that writes it; from then on they are frozen.
+// A Draft is an outgoing event. It is encoded when its sequence is known, in the
+// transaction that inserts it. Its bytes never change after that.
 type Draft struct {
 	ID     uuid.UUID
 	Type   string
 	Freeze func(sequence int64) (schemas.Message, error) // must be quick and pure
 }
 
-// A Planner decides what an accepted event leads to. It must be pure: a
-// transaction that is run again calls it again.
+// A Planner decides what an accepted event leads to. It must be pure, because a repeated
+// transaction calls it again.
 type Planner func(Event, ShopView) Plan

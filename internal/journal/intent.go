@@ -7,19 +7,19 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrTooManyIntents says that [MaxWaitingIntents] intents wait to be performed.
-var ErrTooManyIntents = errors.New("journal: too many intents wait for a worker")
+// ErrTooManyIntents reports that [MaxWaitingIntents] operator actions wait for execution.
+var ErrTooManyIntents = errors.New("journal: too many operator actions wait for a worker")
 
-// ErrIntentExists reports that an intent with this id was appended before.
-var ErrIntentExists = errors.New("journal: an intent with this id exists already")
+// ErrIntentExists reports that an operator action with this id exists.
+var ErrIntentExists = errors.New("journal: an operator action with this id exists already")
 
-// MaxWaitingIntents bounds how many intents can wait at a time.
+// MaxWaitingIntents bounds how many operator actions can wait at a time.
 const MaxWaitingIntents = 1000
 
-// IntentState is where an intent stands.
+// IntentState is the state of an operator action.
 type IntentState uint8
 
-// The states of intents. Their numbers are stored.
+// The states of operator actions. Their numbers are stored.
 const (
 	IntentWaiting   IntentState = 1 // for a worker
 	IntentPerformed IntentState = 2
@@ -38,74 +38,72 @@ func (s IntentState) String() string {
 	return "unknown_state"
 }
 
-// An Intent is an act that a person asks for. It is written beside the worker,
-// which performs or refuses it once: its end is committed together with its
-// effect.
+// An Intent is an operator action. A command appends it, also beside a worker, and the
+// worker executes or refuses it once. Its end and its effect are one commit.
 type Intent struct {
 	ID        int64     // set when it is read; newer ones are higher
-	UUID      uuid.UUID // made by who asks; Sealed is bound to it
+	UUID      uuid.UUID // made by the requester; Sealed is bound to it
 	At        time.Time // zero is now
-	Actor     string    // who asks
-	Act       string    // closed set of the caller's
-	Account   string    // whose circuit breaker, or whose operation; may be left out with Operation
-	Operation uuid.UUID // uuid.Nil for an act on the account or on a shop
-	Shop      string    // only for an act on a shop: its id
-	Note      string    // why, in the person's words; never a secret
+	Actor     string    // the requester
+	Act       string    // from the caller's closed set
+	Account   string    // of the circuit breaker or of the operation; may be empty with Operation
+	Operation uuid.UUID // uuid.Nil for an action on an account or a shop
+	Shop      string    // the shop's id, only for an action on a shop
+	Note      string    // the operator's reason for it; never a secret
 
-	// What is entered by hand. Sealed is the token; it is erased when the intent ends.
+	// The operator's input. Sealed is the token; it is erased when the action ends.
 	MerchantID string
 	Sealed     []byte
-	// MAC is made by who asks, over all of the above but ID and At.
+	// MAC is made by the requester, over all fields above except ID and At.
 	MAC []byte
 
 	State  IntentState
-	Result string // closed set of the caller's; "" while it waits
-	Detail string // the same in words
+	Result string // from the caller's closed set; "" while the action waits
+	Detail string // describes the result
 	Ended  time.Time
 }
 
-// Authentic lists what the MAC of the intent is made of.
+// Authentic lists the values that the MAC of the action covers.
 func (i Intent) Authentic() [][]byte {
 	return [][]byte{i.UUID[:], []byte(i.Actor), []byte(i.Act), []byte(i.Account), i.Operation[:], []byte(i.Note), []byte(i.MerchantID), i.Sealed, []byte(i.Shop)}
 }
 
-// A PendingIntent is a waiting intent with what it is about.
+// A PendingIntent is a waiting operator action with its subject.
 type PendingIntent struct {
 	Intent
-	Target *Target // nil for an act on the account or on a shop
-	ShopID int64   // of an act on a shop
+	Target *Target // nil for an action on an account or a shop
+	ShopID int64   // of an action on a shop
 }
 
-// A Target is an operation as it stands, held by nobody. Its Ref fences a
-// transition all the same: whatever has happened to the operation since makes
-// it [ErrStale].
+// A Target is the operation of an action. Nobody has claimed it, but its Ref still fences
+// a transition: after any change of the operation the transition is [ErrStale].
 type Target struct {
 	ClaimedOperation
-	// Current are the shop's current credentials, nil while it has none, and
-	// CurrentVerified tells whether they were found to work.
+	// Current are the shop's current credentials, nil if it has none. CurrentVerified
+	// reports whether they are verified.
 	Current         *Credential
 	CurrentVerified bool
 }
 
-// An IntentEnd ends a waiting intent, once: [ErrStale] when it has ended.
+// An IntentEnd ends a waiting operator action, once. [ErrStale]: it has ended.
 type IntentEnd struct {
 	ID      int64
 	State   IntentState // IntentPerformed or IntentRefused
 	Result  string
 	Detail  string
 	Audit   AuditEntry
-	Circuit *Circuit // replaces the circuit breaker of the intent's account
-	// Reissue queues the newest result of the intent's operation once more, its bytes
-	// unchanged. [ErrNotFound]: there is none, and the intent still waits.
+	Circuit *Circuit // replaces the circuit breaker of the action's account
+	// Reissue publishes the newest result of the action's operation again, with the same
+	// bytes. [ErrNotFound]: there is none, and the action still waits.
 	Reissue bool
 }
 
-// An IntentFilter chooses intents to list.
+// An IntentFilter selects operator actions to list.
 type IntentFilter struct {
-	UUID      uuid.UUID // this one only
-	Operation uuid.UUID // of this operation only
-	Account   string    // about this account's circuit breaker only
-	Shop      ShopKey   // about this shop only
+	UUID      uuid.UUID // only this one
+	Operation uuid.UUID // only of this operation
+	Account   string    // only of this account's circuit breaker
+	Shop      ShopKey   // only of this shop
 	Before    int64     // ids below, for paging; 0 from the newest
 	Limit     int       // 1 to 1000
 }

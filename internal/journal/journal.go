@@ -9,11 +9,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// What can be wrong. Callers use errors.Is.
+// The errors of the journal. Callers use errors.Is.
 var (
-	// ErrStale: somebody else has claimed the operation, or its state is not the expected one.
+	// ErrStale: another caller has claimed the operation, or its state is not the expected
+	// one.
 	ErrStale = errors.New("journal: the operation is not the caller's any more")
-	// ErrPosition: the batch does not begin where the journal stands.
+	// ErrPosition: the batch does not begin at the journal's position.
 	ErrPosition = errors.New("journal: the batch does not begin at the journal's position")
 	// ErrMerchantConflict: the merchant id belongs to another shop, or the shop has
 	// another one.
@@ -22,26 +23,26 @@ var (
 	ErrVersionTaken = errors.New("journal: the credential's version exists")
 	// ErrOlderVersion: the shop's current credential is a newer one.
 	ErrOlderVersion = errors.New("journal: the shop's current credential is newer")
-	// ErrPartnerDiffers: the account is known with another partner id.
+	// ErrPartnerDiffers: the account exists with another partner id.
 	ErrPartnerDiffers = errors.New("journal: the account is known with another partner id")
 	// ErrNotFound: there is no such row.
 	ErrNotFound = errors.New("journal: not found")
 	// ErrClosed: the journal was closed.
 	ErrClosed = errors.New("journal: closed")
-	// ErrHeld: another worker holds the journal.
+	// ErrHeld: another worker has the journal open.
 	ErrHeld = errors.New("journal: held by another worker")
 	// ErrNewer: the journal was written by a newer version.
 	ErrNewer = errors.New("journal: written by a newer version of this program")
-	// ErrReadOnly: the journal was opened beside a worker, to be read.
+	// ErrReadOnly: the journal was opened for reading, beside a worker.
 	ErrReadOnly = errors.New("journal: opened to be read only")
 	// ErrNotDurable: the database does not promise durability.
 	ErrNotDurable = errors.New("journal: the database is not durable")
 )
 
-// A NoPermitError says that a ledger is used up.
+// A NoPermitError reports that a ledger has no permit left.
 type NoPermitError struct {
 	RateLimit string
-	Next      time.Time // when the next permit comes back, as far as is known
+	Next      time.Time // when the next permit is available, as far as is known
 }
 
 func (e *NoPermitError) Error() string {
@@ -121,21 +122,21 @@ type Accounts interface {
 	// ErrPartnerDiffers: it exists with another partner id.
 	EnsureAccount(ctx context.Context, name, partnerID string) error
 	Accounts(ctx context.Context) ([]Account, error)
-	// SetCircuit replaces a circuit breaker. ErrStale: its state or reason are not those of was,
-	// because an operator or another replica has changed it. If was is nil, any circuit breaker is
-	// replaced. The time from the first circuit breaker that is not open to the next open one
-	// counts as closed: see ClaimedOperation.CircuitClosed.
+	// SetCircuit replaces a circuit breaker. ErrStale: its state or reason are not those
+	// of was, because an operator or another replica has changed it. If was is nil, any
+	// circuit breaker is replaced. The time until the circuit breaker is active again is
+	// added up: see ClaimedOperation.CircuitClosed.
 	SetCircuit(ctx context.Context, account string, g Circuit, was *Circuit) error
-	// ReserveTrial postpones the end of a throttled or backing-off circuit breaker, so that only the
-	// caller makes the trial call: for all others the circuit breaker is closed until then. An
+	// ReserveTrial postpones the end of a throttled or backing-off circuit breaker, so
+	// that only the caller makes the trial: for all others it is not active until then. An
 	// until that is not in the future cancels the caller's reservation. ErrStale: the
-	// circuit breaker's state or reason are not those of was, or its end is in the future and not
-	// that of was (within 10 ms), because another replica makes the trial. ErrNotFound:
+	// state or the reason are not those of was, or another replica makes the trial: the
+	// end is in the future and differs from that of was by more than 10 ms. ErrNotFound:
 	// no such account.
 	ReserveTrial(ctx context.Context, account string, was Circuit, until time.Time) error
 }
 
-// Intake takes records from Kafka.
+// Intake stores records from Kafka.
 type Intake interface {
 	// Positions lists the positions of all partitions that have one.
 	Positions(ctx context.Context) ([]Position, error)
@@ -148,23 +149,22 @@ type Intake interface {
 
 // DeadLetterActions are what operators do with dead letters.
 type DeadLetterActions interface {
-	// AskReplays marks dead letters whose records are to be taken again, also beside a
-	// worker. It skips those whose record is not kept, those that were taken again
-	// already or wait for it, and those that were taken again [MaxReplays] times. Asked
-	// counts the others: the worker takes them one after the other, every so often, behind
-	// all that wait already.
+	// AskReplays marks dead letters for replay, also beside a worker. It skips those
+	// without a record, those that wait for a replay or were replayed successfully, and
+	// those that were replayed [MaxReplays] times. Asked counts the marked ones. The
+	// worker replays them one at a time, at intervals of every, after all that were marked
+	// before.
 	AskReplays(ctx context.Context, ids []int64, every time.Duration, audit AuditEntry) (asked int, err error)
-	// DueReplays lists the marked dead letters, the first due first, also those that are
-	// not due yet.
+	// DueReplays lists the marked dead letters, the first due first, including those that
+	// are not due yet.
 	DueReplays(ctx context.Context, limit int) ([]DeadLetterRecord, error)
-	// Replay takes the record of a marked dead letter, and removes the mark. Positions do
-	// not change. ErrStale: it is not marked, or its record was taken again since it was
-	// listed.
+	// Replay ingests the record of a marked dead letter and removes the mark. Positions do
+	// not change. ErrStale: it is not marked, or was replayed since it was listed.
 	Replay(ctx context.Context, r Replay) (ReplayOutcome, error)
 	// PurgeDeadLetters deletes dead letters with their events, also beside a worker. It
 	// skips those that wait for a replay, those whose event was not published, and the
-	// newest. The number of those that it deleted begins the detail of the audit entry.
-	// ErrStale: another process prunes at this moment.
+	// newest. The detail of the audit entry begins with the number of deleted ones.
+	// ErrStale: another process is pruning.
 	PurgeDeadLetters(ctx context.Context, ids []int64, audit AuditEntry) (purged int, err error)
 }
 
@@ -328,7 +328,6 @@ type Reads interface {
 	// `activated` has announced. Newer ones may be stored. ErrNotFound: the shop is not
 	// active. ErrDisconnected: nor was it activated since it was disconnected.
 	PublishedCredential(ctx context.Context, k ShopKey) (Credential, error)
-	// DeadLetters lists dead letters, the newest first.
 	// CredentialVersion returns the highest version of a shop's credentials that has a
 	// reference, announced or not. ErrNotFound: none has.
 	CredentialVersion(ctx context.Context, k ShopKey, reference string) (int64, error)

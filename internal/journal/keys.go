@@ -10,8 +10,9 @@ import (
 // process's keyset does not have.
 var ErrKeyMissing = errors.New("journal: another process writes rows with a key that this keyset does not have")
 
-// ErrKeyRetired says that another process, whose keyset lacks a key with which this
-// one writes rows, began when no row needed that key.
+// ErrKeyRetired reports that another process has retired a key with which this one writes
+// rows. The keyset of that process lacks the key, and no row needed it when the process
+// began.
 var ErrKeyRetired = errors.New("journal: another process's keyset does not have a key that this keyset writes rows with")
 
 // A KeyPurpose is what a key is for.
@@ -38,11 +39,11 @@ type Key struct {
 
 func (k Key) String() string { return fmt.Sprintf("%s key %08x", k.Purpose, k.ID) }
 
-// KeyRows says how many values need a key.
+// KeyRows counts the values that need a key.
 type KeyRows struct {
 	Key
 	Rows    int64
-	Columns []ColumnRows // those with values that need it
+	Columns []ColumnRows // only those with such values
 }
 
 // ColumnRows counts the values of one column.
@@ -58,12 +59,12 @@ type KeyColumn struct {
 	Waiting       bool // only rows whose state is 1 need the key
 }
 
-// KeysetCheckColumn stands for what SetKeysetCheck stored, which begins with a byte
-// before the id of its key.
+// KeysetCheckColumn stands for the value of SetKeysetCheck. The id of its key follows the
+// first byte.
 const KeysetCheckColumn = "keyset_check"
 
-// KeyColumns lists them all: of sealing keys the columns with their ids, of
-// look-up keys those of which a value begins with the id.
+// KeyColumns lists the columns: those with the id of a sealing key, and those whose values
+// begin with the id of a look-up key.
 func KeyColumns() []KeyColumn {
 	return []KeyColumn{
 		{KeySealing, "event", "subject_key", false},
@@ -83,8 +84,8 @@ func KeyColumns() []KeyColumn {
 	}
 }
 
-// Retired lists the recorded keys that a process does not have any more; none
-// where it does not say which it has.
+// Retired lists the recorded keys that a process does not have; none if the process did
+// not report its keys.
 func Retired(used, have []Key) []Key {
 	if len(have) == 0 {
 		return nil
@@ -92,7 +93,7 @@ func Retired(used, have []Key) []Key {
 	return Without(used, have)
 }
 
-// Without lists the keys of used that have does not have.
+// Without lists the keys of used that are not in have.
 func Without(used, have []Key) (missing []Key) {
 	for _, k := range used {
 		if !slices.Contains(have, k) {

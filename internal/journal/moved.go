@@ -3,10 +3,9 @@ package journal
 import "errors"
 
 var (
-	// ErrMoved says that the journal was moved to another database: what was done
-	// since is there.
+	// ErrMoved reports that the journal was moved to another database, which has all later
+	// changes.
 	ErrMoved = errors.New("journal: it was moved to another database")
-	// ErrUnfinished says that a journal is being moved here, and not all of it may
-	// be there.
+	// ErrUnfinished reports that a move into this database has not ended.
 	ErrUnfinished = errors.New("journal: another journal is being moved into this database, and that has not ended")
 )

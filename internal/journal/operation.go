@@ -12,21 +12,21 @@ type ClaimRequest struct {
 	Kind    Kind
 	Stage   Stage
 	Limit   int           // at most so many
-	Lease   time.Duration // how long they are the caller's
-	Owner   string        // who claims, for people
-	// Invitations: tell the event of the shop's last invitation. For traces.
+	Lease   time.Duration // of the claims
+	Owner   string        // the claiming worker, for operators
+	// Invitations: return the event of each shop's last invitation too, for traces.
 	Invitations bool
 }
 
-// A ClaimRef fences a claim: every later step names it and fails with
-// [ErrStale] when the operation has been claimed by another since.
+// A ClaimRef fences a claim: every later step names it, and fails with [ErrStale] after
+// another claim of the operation.
 type ClaimRef struct {
 	Operation int64
 	Claim     int64
 }
 
-// A ClaimedOperation is an operation that the caller holds until its lease ends.
-// A Planned or Waiting one is now Claimed; one in another stage keeps its state.
+// A ClaimedOperation is an operation that the caller has until its lease ends. A Planned
+// or Waiting operation is now Claimed; in stage Settle the state is unchanged.
 type ClaimedOperation struct {
 	Ref        ClaimRef
 	UUID       uuid.UUID
@@ -36,12 +36,12 @@ type ClaimedOperation struct {
 	Run        int
 	Generation int
 	Attempts   int // requests started so far, over all runs
-	Waits      int // waits in a row since the run began: the back-off's exponent
+	Waits      int // consecutive waits since the run began: the back-off's exponent
 	Doubt      bool
-	Unknowns   int  // attempts whose outcome nobody knows, over all runs; every later attempt is a probe
-	Newer      bool // of one with Unknowns: operations of its kind are queued behind it
-	// Activating, of an invitation: the shop has an activation whose answer is
-	// there and whose end is not.
+	Unknowns   int  // attempts with an unknown outcome, over all runs; every later attempt is a probe
+	Newer      bool // if Unknowns > 0: operations of its kind are queued behind it
+	// Activating, of an invitation: the shop has an activation that has a response and has
+	// not ended.
 	Activating  bool
 	Reason      string
 	SubjectMAC  []byte
@@ -52,31 +52,31 @@ type ClaimedOperation struct {
 	TraceParent string
 	TraceState  string
 	// Invitation is the event that began the run of the shop's last invitation that
-	// was sent; nil where there was none, or nobody asked.
+	// was sent; nil if there was none, or if the
+	// request did not ask for it.
 	Invitation  *Cause
 	NextVersion int64          // of the shop's credentials
 	Active      *ActiveView    // of the shop
-	Receipt     *StoredReceipt // the newest, in stage Settle
+	Receipt     *StoredReceipt // the newest response, in stage Settle
 	Credential  *Credential    // the one that this operation stored, in state Stored
-	StoredAt    time.Time      // in state Stored: since when, or, of an earlier process, when the journal was opened
-	// Late are receipts that the operation did not go on with, oldest first; an
-	// ended one, or one in attention over an answer, is claimed in stage Settle
-	// when one came. Known are those with which it and the shop's current
-	// activation went on, as far as they are kept.
+	StoredAt    time.Time      // in state Stored: since when, or, if an earlier process stored it, when the journal was opened
+	// Late are the responses that the operation did not continue with, the oldest first.
+	// When one arrives, an operation that has ended, or is in attention because of a
+	// response, is claimed in stage Settle. Known are the responses with which it and the
+	// shop's current activation continued, as far as they are retained.
 	Late, Known []StoredReceipt
-	// Stored, beside Late, are the credentials that it stored and the shop's
-	// current ones: they outlive the receipts.
+	// Stored, set with Late, are the credentials that it stored and the shop's current
+	// ones. They are retained longer than responses.
 	Stored      []Credential
-	OpenAttempt int // number of the attempt that has no end yet, 0 for none
-	// Closed, in state Unknown: after it nothing of the last attempt can have
-	// left its worker. That is when its connection was closed; where nobody said
-	// so, when its deadline had passed and its lease had been ended; and for an
-	// attempt of an earlier process, which only a stored time could date, when
-	// the journal was opened. It never goes back, and may be compared with the
-	// caller's clock.
+	OpenAttempt int // number of the attempt without an end, 0 for none
+	// Closed, in state Unknown, is the instant after which nothing of the last attempt can
+	// have left its worker. That is when its connection was closed. If that is unknown, it
+	// is when the deadline had passed and the lease had been ended. For an attempt of an
+	// earlier process it is when the journal was opened. It never decreases, and may be
+	// compared with the caller's clock.
 	Closed time.Time
-	// CircuitClosed is for how long, since the run began, the account's circuit breaker was not
-	// open. It counts over restarts; a clock that went back takes nothing from it.
+	// CircuitClosed is for how long the account's circuit breaker was not active since the
+	// run began. It counts over restarts; a clock that is set back does not reduce it.
 	CircuitClosed time.Duration
 }
 
@@ -86,26 +86,26 @@ type Cause struct {
 	TraceParent string
 }
 
-// An AttemptStart makes an attempt durable before its first byte leaves.
+// An AttemptStart makes an attempt durable before its first byte is sent.
 type AttemptStart struct {
 	Ref     ClaimRef
 	Attempt int  // expected number: Attempts + 1, or ErrStale
 	Flagged bool // made in doubt
-	Probe   bool // made after an unknown outcome, to learn of it
-	// SendBy and Deadline, from the call of BeginAttempt: after SendBy nothing is
-	// written any more, after Deadline the connection is closed. A lease that
-	// ends before the answer can be written is prolonged.
+	Probe   bool // made to learn an unknown outcome
+	// SendBy and Deadline count from the call of BeginAttempt. After SendBy nothing more
+	// is written; after Deadline the connection is closed. A lease that would end before
+	// the response can be saved is extended.
 	SendBy, Deadline time.Duration
 	Permits          []Permit
-	// Address, of an invitation: the attempt is refused while the address's cool-down
-	// lasts. Nil: no rule, and the attempt keeps no address.
+	// Address, of an invitation: the attempt is refused during the cool-down of its
+	// address. Nil: there is no cool-down, and the attempt stores no address.
 	Address *AddressRule
 }
 
-// A Permit names a ledger and its rule: at most Limit requests in every
-// sliding Window. It comes back one Window after the answer; without an answer
-// one Slack and one Window after the connection was closed, or, where nobody
-// can say when that was, after Deadline has passed.
+// A Permit names a ledger and its rule: at most Limit requests in every sliding Window. It
+// is available again one Window after the response. Without a response that is one Slack
+// and one Window after the connection was closed or, if that instant is unknown, after
+// Deadline.
 type Permit struct {
 	RateLimit string // an account's name behind "account/", or "egress"
 	Limit     int
@@ -113,43 +113,43 @@ type Permit struct {
 	Slack     time.Duration
 }
 
-// A Check is an attempt that belongs to no operation's effect: a look whether
-// a token works. It takes permits like any other.
+// A Check is a request that belongs to no operation: it checks whether a token works. It
+// takes permits like an attempt of an operation.
 type Check struct {
 	Account          string
 	SendBy, Deadline time.Duration
 	Permits          []Permit
 }
 
-// An AttemptID names an attempt of any kind. That of a check which began with a response
-// is negative.
+// An AttemptID names an attempt of any kind. It is negative for a check that began with
+// the save of a response.
 type AttemptID int64
 
-// An AttemptEnd is what became of an attempt.
+// An AttemptEnd is how an attempt ended.
 type AttemptEnd struct {
-	Answered  bool      // a status line came: the permit comes back a window later
-	NotSent   bool      // provably nothing was written: the permit comes back at once
-	At        time.Time // when the answer was complete or the connection closed
+	Answered  bool      // a status line arrived: the permit is available one window later
+	NotSent   bool      // nothing was written: the permit is available at once
+	At        time.Time // when the response was complete or the connection was closed
 	Status    int
 	Outcome   string // closed set: invoicebox's classes
 	Code      string // business code, sanitised
 	RequestID string
-	Reason    string // closed set: invoicebox's reasons; empty where the answer is not parsed yet
+	Reason    string // closed set: invoicebox's reasons; empty if the response is not parsed yet
 }
 
-// A Receipt is the whole answer of an activation, sealed before it is parsed.
+// A Receipt is the whole response of an activation, sealed before it is parsed.
 type Receipt struct {
 	Ref     ClaimRef
 	Attempt AttemptID
 	Sealed  []byte
-	// SealedFor says what brought the answer: its seal names it.
+	// SealedFor is the origin of the response; the seal is bound to it.
 	SealedFor string
 	End       AttemptEnd
 }
 
-// A StoredReceipt is a receipt as it lies in the journal.
+// A StoredReceipt is a receipt as the journal stores it.
 type StoredReceipt struct {
-	Operation uuid.UUID // to which its seal is bound
+	Operation uuid.UUID // the seal is bound to it
 	Attempt   AttemptID
 	Sealed    []byte
 	SealedFor string
@@ -162,60 +162,58 @@ type Credential struct {
 	Version    int64
 	Reference  string // pinned
 	MerchantID string
-	Sealed     []byte // nil where another store holds the secret
+	Sealed     []byte // nil if another store has the secret
 	Proof      []byte // beside the secret in another store; it names a look-up key
 	At         time.Time
 }
 
-// A Transition moves an operation from one state to another, with all that
-// has to be true at the same instant.
+// A Transition moves an operation from one state to another, with all changes of the same
+// commit.
 type Transition struct {
 	Ref    ClaimRef
 	From   State
 	To     State
-	Due    time.Time // for Planned, Waiting, Received, Stored, Unknown; zero is now. Until then it stays the caller's
+	Due    time.Time // for Planned, Waiting, Received, Stored, Unknown; zero is now. Until then the caller has the operation
 	Reason string    // closed set
-	Doubt  bool      // ORed to what is there
-	// Behind, with To Planned: the operation steps behind all that is queued in
-	// its shop's lane and is Queued until the lane is free of them. Where nobody is
-	// queued, but for others that stepped behind, it stays Planned, until Due.
+	Doubt  bool      // ORed with the operation's
+	// Behind, with To Planned: the operation steps behind all queued operations of its
+	// shop's lane, and is Queued until they have left it. If none is queued, except others
+	// that stepped behind, it stays Planned until Due.
 	Behind bool
-	// NewRun begins the next run: a person starts calls again. Its place in the
-	// lane is behind every event taken so far. Probe, with it: every attempt of the
-	// run is made to learn of an unknown outcome.
+	// NewRun begins the next run, for an operator action. Its place in the lane is behind
+	// every event that was accepted so far. Probe, with NewRun: every attempt of the run
+	// is made to learn an unknown outcome.
 	NewRun, Probe bool
-	// Supersede, where it is not empty: operations of the same shop and kind
-	// whose runs began before this one's, which are in doubt, and which stepped
-	// behind or wait for a person without an answer, for one of the reasons Over,
-	// become Superseded with this reason.
+	// Supersede, if not empty, is the reason with which earlier operations of the same
+	// shop and kind become Superseded: those whose runs began before this one's and are in
+	// doubt. They must have stepped behind, or wait for an operator without a response,
+	// for one of the reasons Over.
 	Supersede string
 	Over      []string
-	// Unsent, with Supersede: operations of the same shop and kind that wait for a
-	// person for one of these reasons, of which nothing was ever sent, become
-	// Superseded too, whichever run began first.
+	// Unsent, with Supersede: operations of the same shop and kind become Superseded too
+	// if they wait for an operator for one of these reasons and nothing of them was ever
+	// sent, whichever run began first.
 	Unsent []string
-	// Compared: the receipts that came late have been looked at.
+	// Compared: the late responses were compared.
 	Compared bool
-	// Verified: the credentials that its receipts brought work, which ends what
-	// the receipts are kept for.
+	// Verified: the credentials from its responses work, so that the responses can be
+	// erased.
 	Verified bool
-	// Entered, where it is not nil, is a sealed receipt that a person brought
-	// instead of an answer: the operation goes on with it from here. EnteredFor is
-	// its SealedFor.
+	// Entered, if not nil, is a sealed receipt that an operator entered in place of a
+	// response: the operation continues with it. EnteredFor is its SealedFor.
 	Entered    []byte
 	EnteredFor string
-	// Intent ends in the same transaction. ErrStale when it has ended.
+	// Intent ends in the same transaction. ErrStale: it has ended.
 	Intent *IntentEnd
-	// Current, where it is not 0, is the newest version of the shop's credentials
-	// that the caller knows of, which the transition rests on: ErrOlderVersion
-	// when the shop's current ones are newer.
+	// Current, if not 0, is the newest version of the shop's credentials that the caller
+	// knows. ErrOlderVersion: the shop's current version is newer.
 	Current int64
-	Attempt AttemptID   // 0 when no attempt ends with it
+	Attempt AttemptID   // 0 if no attempt ends with it
 	End     *AttemptEnd // of Attempt
 
-	// Credential is inserted. ErrMerchantConflict when its merchant id differs
-	// from the shop's or is another shop's of the account; ErrVersionTaken when
-	// its version exists.
+	// Credential is inserted. ErrMerchantConflict: its merchant id differs from the
+	// shop's, or belongs to another shop of the account. ErrVersionTaken: its version
+	// exists.
 	Credential *Credential
 	Invited    *InvitedUpdate
 	Active     *ActiveUpdate
@@ -232,23 +230,23 @@ type InvitedUpdate struct {
 	Remind time.Time
 }
 
-// ActiveUpdate makes the operation's credential the shop's current one.
-// ErrOlderVersion when the current one is newer.
+// ActiveUpdate makes the operation's credential the shop's current one. ErrOlderVersion:
+// the current one is newer.
 type ActiveUpdate struct {
 	At    time.Time
 	Event uuid.UUID
-	// Its review begins as verified or pending, as the transition's Verified
-	// says, and is due at Review; zero is now.
+	// Its review begins as verified or pending, depending on the transition's Verified,
+	// and is due at Review; zero is now.
 	Review time.Time
 	// DestroyAt is when the secrets of older versions are to be destroyed; zero is never.
 	DestroyAt time.Time
-	// Replaced moves the activation whose credentials were current so far, where
-	// it is another: nobody looks at those any more. What its receipts were kept
-	// for has ended with it.
+	// Replaced moves the activation whose credentials were current so far, if it is
+	// another. Those credentials are not checked any more, and its responses can be
+	// erased.
 	Replaced *ActivationMove
 }
 
-// An AuditEntry is an act of a person or of the worker on a person's behalf.
+// An AuditEntry is an operator action, or an action of the worker on an operator's behalf.
 type AuditEntry struct {
 	ID      int64     // set when it is read: from 1, without gaps
 	At      time.Time // zero is now

@@ -17,14 +17,13 @@ type OutboxRow struct {
 	Type    string          // the contract's name of the topic
 	Message schemas.Message // Key, Value, Headers; never Topic, Partition, Offset
 	Since   time.Time
-	// Sequence is the event's, 0 for a dead letter. MAC is what the journal's
-	// Authenticator made of the row when it was written; nil also where the row is
-	// damaged.
+	// Sequence is the event's, 0 for a dead letter. MAC is the one that the journal's
+	// Authenticator made when the row was inserted; nil also if the row is damaged.
 	Sequence int64
 	MAC      []byte
 }
 
-// Authentic lists what the MAC of the row is made of.
+// Authentic lists the values that the MAC of the row covers.
 func (o OutboxRow) Authentic() [][]byte {
 	parts := make([][]byte, 0, 5+2*len(o.Message.Headers))
 	texts := make([]byte, 0, 256) // the strings of all parts
@@ -43,9 +42,9 @@ func (o OutboxRow) Authentic() [][]byte {
 // sequence and message. It must be quick and pure.
 type Authenticator func(OutboxRow) ([]byte, error)
 
-// A Published row reached Kafka.
+// A Published row is one whose event is in Kafka.
 type Published struct {
 	Row       int64
 	Partition int
-	Offset    int64 // -1 where the broker did not say
+	Offset    int64 // -1 if the broker did not return it
 }

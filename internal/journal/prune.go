@@ -2,19 +2,19 @@ package journal
 
 import "time"
 
-// A PruneTarget is a kind of rows that Prune forgets when they are old.
+// A PruneTarget is a kind of rows that Prune deletes when they are old.
 type PruneTarget uint8
 
-// The kinds, in the order in which they are best forgotten: what the first ones
-// hold the later ones can let go.
+// The kinds, in the order in which they are best pruned: rows of a kind can be needed by
+// rows of the kinds before it.
 const (
 	PruneResponses   PruneTarget = iota + 1 // the responses in attempts of ended operations whose credentials were verified or replaced; their rows stay
 	PruneOperations                         // ended invitations of which there is a later one to the same address
 	PruneAttempts                           // requests of ended operations, and checks
 	PruneEvents                             // the inbox: identities of events, and events that did not begin the run of an operation
 	PruneResults                            // published events
-	PruneIntents                            // ended acts of people
-	PruneDeadLetters                        // with their records and the events that told of them
+	PruneIntents                            // ended operator actions
+	PruneDeadLetters                        // with their records and the events that reported them
 )
 
 var forgettables = [...]string{
@@ -37,32 +37,31 @@ func PruneTargets() (list []PruneTarget) {
 	return list
 }
 
-// A Prune asks to forget rows of one kind, in one small transaction.
+// A Prune is a request to delete rows of one kind, in one small transaction.
 type Prune struct {
 	What  PruneTarget
-	Keep  time.Duration // what is younger stays
+	Keep  time.Duration // younger rows stay
 	After int64         // rows above it; 0 from the oldest
-	Limit int           // rows to look at, 1 to 1000
+	Limit int           // rows to examine, 1 to 1000
 
-	// Uptime is for how long, by a clock that cannot be set, the caller has been at
-	// work since it said so last. Ages are counted by a time that goes on by
-	// at most [PruneSpeed] times as much, and never ahead of the clock: when the
-	// clock is set forward by years nothing is forgotten at once. The time begins
-	// with the oldest event.
+	// Uptime is for how long, by a monotonic clock, the caller has run since its last
+	// Prune. Ages are counted by a time that advances by at most [PruneSpeed] times as
+	// much and is never ahead of the clock: when the clock is set forward by years,
+	// nothing is deleted at once. That time begins with the oldest event.
 	Uptime time.Duration
 }
 
-// PruneSpeed is how many times as fast as the time at work the time may go on by
-// which ages are counted, after a clock was set forward or nobody was at work.
+// PruneSpeed is how many times as fast as the uptime the time may advance by which ages
+// are counted. It matters after a clock was set forward, or if no worker ran.
 const PruneSpeed = 24
 
-// A Pruned is what Prune did.
+// A Pruned is the result of Prune.
 type Pruned struct {
-	Rows int   // that are gone, of all tables, or of which a part is gone
-	Next int64 // where to go on; 0: what comes after is too young, or nothing comes
+	Rows int   // deleted rows of all tables, and those of which a part was erased
+	Next int64 // where to continue; 0: the following rows are too young, or there are none
 }
 
-// A TableRow says of a table of the journal's databases what is forgotten of it.
+// A TableRow describes which rows of a table are deleted.
 type TableRow struct {
 	Table  string
 	Target PruneTarget // 0: nothing, or not by Prune
@@ -70,7 +69,7 @@ type TableRow struct {
 	Stays  string
 }
 
-// TableRows is the table of all tables, for documents and tests.
+// TableRows describes all tables, for documents and tests.
 func TableRows() []TableRow {
 	return []TableRow{
 		{"account", 0, "", "all"},

@@ -6,27 +6,28 @@ import (
 	"github.com/google/uuid"
 )
 
-// A CircuitState is how an account's circuit breaker stands.
+// A CircuitState is the state of an account's circuit breaker.
 type CircuitState string
 
 // The circuit breaker's states.
 const (
 	CircuitActive     CircuitState = "active"
-	CircuitThrottled  CircuitState = "throttled"   // until: the API said 429
-	CircuitBackingOff CircuitState = "backing_off" // until: server faults or unreachable
+	CircuitThrottled  CircuitState = "throttled"   // until: after a 429
+	CircuitBackingOff CircuitState = "backing_off" // until: after server faults, or if the API is unreachable
 	CircuitPaused     CircuitState = "paused"      // for a reason
 )
 
-// A Circuit is one account's circuit breaker. A closed circuit breaker fails no operation.
+// A Circuit is one account's circuit breaker. While it is not active, operations wait and
+// none fails.
 type Circuit struct {
 	State  CircuitState
 	Reason string    // closed set
 	Until  time.Time // of throttled and backing off
-	Count  int       // faults in a row
+	Count  int       // consecutive faults
 	Since  time.Time
 }
 
-// An Account is a partner account as the journal knows it.
+// An Account is a partner account in the journal.
 type Account struct {
 	Name      string
 	PartnerID string
@@ -38,14 +39,14 @@ type Stats struct {
 	Operations map[StatKey]int64 // open ones and those in attention
 	Attention  map[string]int64  // by reason
 	// OldestDue is since when an operation has been due, for each account and kind; zero
-	// when none is.
+	// if none is.
 	OldestDue map[DueKey]time.Time
-	// OldestReceived is since when a response has waited to be stored; zero when none does.
+	// OldestReceived is since when a response has waited to be stored; zero if none does.
 	OldestReceived time.Time
 	Outbox         int64
 	OldestOut      time.Time
 	DeadLetters    int64
-	Events         int64 // from the oldest that is kept to the newest; some between them may be forgotten
+	Events         int64 // from the oldest to the newest that is stored; some between them may have been pruned
 	Bytes          int64 // of the database
 }
 
@@ -73,7 +74,7 @@ type OperationFilter struct {
 	Limit    int   // 1 to 1000
 }
 
-// An OperationRecord is an operation for people.
+// An OperationRecord is an operation for display.
 type OperationRecord struct {
 	ID         int64
 	UUID       uuid.UUID
@@ -92,7 +93,7 @@ type OperationRecord struct {
 	Event      string // id of the event that began the run
 }
 
-// An AttemptRecord is an attempt for people.
+// An AttemptRecord is an attempt for display.
 type AttemptRecord struct {
 	ID         AttemptID
 	Number     int
@@ -103,10 +104,10 @@ type AttemptRecord struct {
 	HasReceipt bool
 }
 
-// A KeptResponse is a response that is kept sealed, for people.
+// A KeptResponse is a stored, sealed response, for display.
 type KeptResponse struct {
 	StoredReceipt
-	Number int // of its attempt; 0 for one that a person entered
+	Number int // of its attempt; 0 if an operator entered it
 }
 
 // An OperationDetail is an operation with its attempts and results.
@@ -117,18 +118,18 @@ type OperationDetail struct {
 	Output []OutputRecord
 }
 
-// An EventRecord is an inbox row for people.
+// An EventRecord is an inbox row for display.
 type EventRecord struct {
 	Type, Source, ID string
 	Time, Received   time.Time
 	Topic            string
 	Partition        int
 	Offset           int64
-	Operation        uuid.UUID // uuid.Nil when it led to none
+	Operation        uuid.UUID // uuid.Nil if it led to none
 	Exit             string    // planned, joined, rerun, answered, kept
 }
 
-// An OutputRecord is an outgoing event for people.
+// An OutputRecord is an outgoing event for display.
 type OutputRecord struct {
 	Event     uuid.UUID
 	Type      string
@@ -137,10 +138,10 @@ type OutputRecord struct {
 	Published bool
 	Partition int
 	Offset    int64
-	Value     []byte // the event's data or structured form; holds no secret
+	Value     []byte // the event's data or structured form; contains no secret
 }
 
-// A ShopHistory is all that the journal knows of a shop, oldest first.
+// A ShopHistory is everything that the journal has of a shop, the oldest first.
 type ShopHistory struct {
 	Shop    ShopKey
 	Invited *InvitedView
@@ -180,7 +181,7 @@ type ShopFilter struct {
 	Limit  int   // 1 to 1000
 }
 
-// A ShopRecord is a shop for people.
+// A ShopRecord is a shop for display.
 type ShopRecord struct {
 	ID        int64
 	Shop      ShopKey
@@ -203,13 +204,13 @@ type DeadLetterFilter struct {
 	// read, whose key does. The account is compared if the dead letter has one.
 	Shop         ShopKey
 	Since, Until time.Time // received at Since or later, and before Until
-	Open         bool      // only those whose record was not taken again
+	Open         bool      // only those that were not replayed successfully
 	NoRecords    bool      // leave Sealed out: all records together can be as large as --dead-letter-size
 	Before       int64     // ids below, for paging; 0 from the newest
 	Limit        int       // 1 to 1000
 }
 
-// A DeadLetterRecord is a dead letter for people.
+// A DeadLetterRecord is a dead letter for display.
 type DeadLetterRecord struct {
 	ID        int64
 	Topic     string
@@ -217,12 +218,12 @@ type DeadLetterRecord struct {
 	DeadLetter
 	Received  time.Time
 	Kept      bool      // the journal has its record
-	Replays   int       // how often its record was taken again
-	ReplayDue time.Time // when it is to be taken again, zero unless an operator asked for it
-	Replayed  time.Time // when it was taken again and ended as no dead letter; zero before
+	Replays   int       // how often it was replayed
+	ReplayDue time.Time // when it is to be replayed; zero unless an operator requested it
+	Replayed  time.Time // when it was replayed successfully; zero before
 }
 
-// A Due tells when the next work of an account, kind and stage is due.
+// A Due is when the next work of an account, kind and stage is due.
 type Due struct {
 	Account string
 	Kind    Kind

@@ -10,23 +10,23 @@ import (
 )
 
 var (
-	// ErrCopy says that the journal is a copy, or its recovery has not ended: what was
-	// done since the copy was made is not in it.
+	// ErrCopy reports that the journal is a copy, or that its recovery has not ended: it
+	// lacks all changes since the copy was made.
 	ErrCopy = errors.New("journal: it is a copy of an earlier state; what was done since is not in it")
-	// ErrNotRecovering says that the step is one of a recovery, and none was begun.
+	// ErrNotRecovering reports that a step of a recovery was called, and no recovery was
+	// begun.
 	ErrNotRecovering = errors.New("journal: no recovery was begun")
 )
 
-// A Recovery tells of a recovery that was begun.
+// A Recovery describes a recovery that was begun.
 type Recovery struct {
-	Number  int       // how many there were, this one included
+	Number  int       // how many recoveries there were, including this one
 	Began   time.Time // when it was first begun
-	Copied  time.Time // when the copy was made; zero where the journal does not know
+	Copied  time.Time // when the copy was made; zero if unknown
 	Resumed bool      // it was begun before and did not end
 }
 
-// An PublishedEvent is an event that was published and that a restored journal may
-// not know.
+// A PublishedEvent is a published event that a restored journal may lack.
 type PublishedEvent struct {
 	Event     uuid.UUID
 	Type      string
@@ -34,9 +34,9 @@ type PublishedEvent struct {
 	Operation uuid.UUID
 	Causation string // id of the input event that it follows from
 	Sequence  int64
-	// Version is that of the credentials that the event names; 0 for none. Where it is
-	// read back it is the journal's number of them: a store outside of the journal
-	// numbers by itself.
+	// Version is that of the credentials that the event names; 0 for none. When it is read
+	// back it is the journal's own number of them, because a store outside of the journal
+	// has numbers of its own.
 	Version   int64
 	Reference string // of those credentials; not read back
 	At        time.Time
@@ -46,40 +46,40 @@ type PublishedEvent struct {
 // A RestoredOperation is an operation of a journal that is being recovered.
 type RestoredOperation struct {
 	ClaimedOperation                  // without Ref and lease
-	Results          []PublishedEvent // that follow from it and were not looked at, by sequence
-	// Versions are those of the credentials that the journal has of the shop, by
-	// reference. Only looked up where a result names credentials.
+	Results          []PublishedEvent // results that follow from it and that the restorer has not seen, by sequence
+	// Versions are the versions of the shop's credentials in the journal, by reference.
+	// They are queried only if a result names credentials.
 	Versions map[string]int64
-	// Newest is the reference in the last activation that was published of the shop,
-	// by whichever operation. Only looked up with Versions.
+	// Newest is the reference in the last published activation of the shop, of whichever
+	// operation. It is queried only with Versions.
 	Newest string
-	// Last: nothing more will be found; what is still open is in doubt.
+	// Last: no further result follows; an open operation is in doubt.
 	Last bool
-	// Conflict: the restoration asked for was refused with ErrMerchantConflict.
+	// Conflict: the previous Restoration was refused with ErrMerchantConflict.
 	Conflict bool
 }
 
-// A Restoration is what an operation of a restored journal comes to. The zero
-// Restoration leaves it as it is.
+// A Restoration is the restorer's decision about an operation of a restored journal. The
+// zero Restoration changes nothing.
 type Restoration struct {
-	To      State // 0: as it is
+	To      State // 0: unchanged
 	Reason  string
-	Doubt   bool // ORed
-	Unknown bool // one more attempt of which nobody knows
-	Run     int  // at least; 0: as it is
-	// Version is the journal's number of the credentials that its answer, which the
-	// journal holds, was announced with.
+	Doubt   bool // ORed with the operation's
+	Unknown bool // one more attempt with an unknown outcome
+	Run     int  // at least; 0: unchanged
+	// Version is the journal's number of the credentials that were announced for the
+	// operation's stored response.
 	Version    int64
-	MerchantID string      // the shop's, where none is known
-	Credential *Credential // which the journal may have: its reference decides
+	MerchantID string      // the shop's, if none is known
+	Credential *Credential // the journal may have it: its reference decides
 	Invited    *InvitedUpdate
 	Active     *ActiveUpdate
 	Publish    []Draft
-	Word       string // for people: what came of it; "" where nothing did
+	Word       string // the outcome, for display; "" if there is none
 }
 
-// A Restorer decides what an operation of a restored journal comes to. It must
-// be pure, as a [Planner].
+// A Restorer decides about an operation of a restored journal. It must be pure, as a
+// [Planner].
 type Restorer func(RestoredOperation) Restoration
 
 // An ImportResult counts what ImportPublished did.
@@ -88,8 +88,8 @@ type ImportResult struct {
 	Imported int
 }
 
-// An UnknownShop was activated, as was published, by an operation that the journal
-// does not know.
+// An UnknownShop has a published activation by an operation that the journal does not
+// have.
 type UnknownShop struct {
 	ShopKey
 	Reference string // of the credentials that were published last
@@ -97,12 +97,12 @@ type UnknownShop struct {
 
 // A RecoveryEnd is the last step of a recovery.
 type RecoveryEnd struct {
-	// Identity is the journal's from now on: a worker that still has the lost
-	// one is a stranger to it. Check fits it; see SetKeysetCheck.
+	// Identity is the journal's new identity. A worker that still has the lost journal's
+	// is refused. Check is the keyset check for it; see SetKeysetCheck.
 	Identity uuid.UUID
 	Check    []byte
-	// Asked ends what people had asked for and still waits; false leaves it. Nil
-	// leaves all.
+	// Asked returns the end of an operator action that still waits; false leaves it
+	// waiting. Nil leaves all of them.
 	Asked func(Intent) (IntentEnd, bool)
 	Audit AuditEntry
 }

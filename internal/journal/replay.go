@@ -13,10 +13,10 @@ type Replay struct {
 	// Partition and the offset are the position of the record.
 	Partition int
 	Event     *Event      // the record's event
-	Failed    *DeadLetter // why it is a dead letter still; of its fields EventID, Reason, Where and Shop count
+	Failed    *DeadLetter // why the record failed again; only EventID, Reason, Where and Shop are used
 }
 
-// A ReplayOutcome says where the record of a dead letter ended. The set is closed.
+// A ReplayOutcome is the outcome of a replay. The set is closed.
 type ReplayOutcome string
 
 // The outcomes. A dead letter whose record failed again stays one, with the new reason.

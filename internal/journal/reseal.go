@@ -10,10 +10,10 @@ const (
 	SealedResponses                           // of Invoicebox
 	SealedCredentials                         // merchant ids and tokens
 	SealedDeadLetters                         // records
-	SealedCheck                               // what SetKeysetCheck stored; it is not bound to the journal's origin
+	SealedCheck                               // the value of SetKeysetCheck; it is not bound to the journal's origin
 )
 
-// Name is the table and the column, with a dot between.
+// Name returns the table and the column, with a dot between.
 func (c SealedColumn) Name() string {
 	return [...]string{
 		SealedSubjects: "event.subject", SealedResponses: "attempt.answer", SealedCredentials: "credential.secret",
@@ -35,7 +35,7 @@ type SealedID struct{ ID, Version int64 }
 // A Reseal asks to seal values of one column with a key, in one small step.
 type Reseal struct {
 	Column SealedColumn
-	Key    uint32   // of the keyset; values that are sealed with it stay
+	Key    uint32   // of the keyset; values that are sealed with it are unchanged
 	After  SealedID // values above it; zero from the first
 	Limit  int      // values, 1 to 1000
 }
@@ -43,9 +43,9 @@ type Reseal struct {
 // A Sealer opens a value and seals it again for the same row.
 type Sealer func(row string, sealed []byte) ([]byte, error)
 
-// Resealed is what Reseal did.
+// Resealed is the result of Reseal.
 type Resealed struct {
 	Rows       int      // that were sealed again
-	Unreadable int      // that the sealer refused, and that stay
+	Unreadable int      // that the sealer refused; they are unchanged
 	Next       SealedID // where to continue; zero: nothing comes after
 }

@@ -7,14 +7,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// A CredentialState says what is known of a shop's current credentials.
+// A CredentialState is the state of the verification of a shop's current credentials.
 type CredentialState uint8
 
 // The states of current credentials. Their numbers are stored.
 const (
-	CredentialPending  CredentialState = 1 // announced before anybody saw them work
-	CredentialVerified CredentialState = 2 // worked when they were last asked about
-	CredentialInvalid  CredentialState = 3 // stopped working, or never did, and that was announced
+	CredentialPending  CredentialState = 1 // announced before a check accepted them
+	CredentialVerified CredentialState = 2 // accepted at their last check
+	CredentialInvalid  CredentialState = 3 // refused, and announced as invalid
 )
 
 func (s CredentialState) String() string {
@@ -29,28 +29,26 @@ func (s CredentialState) String() string {
 	return "unknown_state"
 }
 
-// A ReviewAnswer is what a look at credentials brought. Its numbers are not stored.
+// A ReviewAnswer is the result of a check of credentials. Its numbers are not stored.
 type ReviewAnswer uint8
 
 // The answers.
 const (
-	ReviewSilent   ReviewAnswer = iota // nothing that speaks of them
+	ReviewSilent   ReviewAnswer = iota // no information about the credentials
 	ReviewAccepted                     // they work
 	ReviewRefused                      // they were refused
 )
 
-// Reviews are the journal's part that knows when the current credentials of
-// each active shop are to be looked at again. A shop has one review, of its
-// current credentials only: it begins with the activation that makes them
-// current ([ActiveUpdate]) and replaces the one before. It holds no lane.
+// Reviews record when the current credentials of each active shop are to be checked again.
+// A shop has one review, of its current credentials only. It begins with the activation
+// that makes them current ([ActiveUpdate]) and replaces the earlier one. It holds no lane.
 type Reviews interface {
-	// ClaimReviews takes due reviews: those of which something is open first,
-	// the longest due first. They are the caller's until the lease ends or
-	// EndReview.
+	// ClaimReviews claims due reviews: those with an open question first, the longest due
+	// first. The caller has them until the lease ends or EndReview.
 	ClaimReviews(ctx context.Context, r ReviewRequest) (ClaimedReviews, error)
-	// EndReview writes what a look brought, with all that follows. ErrStale when
-	// the review is another's by now, or the shop has newer credentials; then
-	// nothing is changed, and nothing published.
+	// EndReview saves the result of a check with its consequences. ErrStale: another
+	// caller has claimed the review, or the shop has newer credentials; nothing is changed
+	// or published.
 	EndReview(ctx context.Context, e ReviewEnd) error
 }
 
@@ -59,35 +57,36 @@ type ReviewRequest struct {
 	Account string
 	Limit   int // at most so many
 	Lease   time.Duration
-	// Routine: also reviews of which nothing is open. One that lies more than
-	// Horizon ahead is due as well, so that neither a clock that went back nor a
-	// schedule that was slower before puts it off for long; 0 is no such bound.
+	// Routine: also reviews without an open question. One that is due more than Horizon
+	// ahead counts as due, so that neither a clock that was set back nor an earlier,
+	// slower schedule delays it for long; 0 is no such bound.
 	Routine bool
 	Horizon time.Duration
 }
 
-// ClaimedReviews are what a ReviewRequest got.
+// ClaimedReviews are the result of a ReviewRequest.
 type ClaimedReviews struct {
 	Reviews []Review
-	Next    time.Time // when the next one is due; zero: none that was asked for
-	// Consecutive is how many different shops of the account were refused, each for the
-	// first time since it had worked, since any shop's credentials were accepted.
+	Next    time.Time // when the next review that was asked for is due; zero: there is none
+	// Consecutive counts the different shops of the account whose credentials were refused
+	// since the credentials of any of its shops were accepted. Only the first refusal of a
+	// shop counts.
 	Consecutive int
 }
 
 // A ReviewRef fences a claim of a review.
 type ReviewRef struct{ Shop, Claim int64 }
 
-// A Review is a shop's current credentials, held by the caller for a look.
+// A Review is a shop's current credentials, which the caller has claimed for a check.
 type Review struct {
 	Ref        ReviewRef
 	Credential Credential
 	State      CredentialState
-	// Refused is since when they are refused, zero when they are not. Of an
-	// earlier process it is when the journal was opened: it may be compared with
+	// Refused is since when they are refused, zero if they are not. If an earlier process
+	// recorded that, it is when the journal was opened, so that it may be compared with
 	// the caller's clock.
 	Refused time.Time
-	Tries   int // looks since they were last accepted
+	Tries   int // checks since they were last accepted
 	Events  int // events published about these credentials by reviews
 	// Of the activation that brought them.
 	Operation   uuid.UUID
@@ -97,24 +96,24 @@ type Review struct {
 	TraceState  string
 }
 
-// A ReviewEnd is what a look at credentials brought. Accepted ones are not
-// refused any more, and are what the activation's receipts were kept for.
+// A ReviewEnd is the result of a check of credentials. Accepted credentials are not
+// refused any more, and the responses of their activation can be erased.
 type ReviewEnd struct {
 	Ref     ReviewRef
 	Answer  ReviewAnswer
 	State   CredentialState // from now on
-	Due     time.Time       // of the next look; zero is now
-	Routine bool            // nothing is open: the next look is of the schedule
-	Publish []Draft         // of the shop; each is counted as an event of reviews
+	Due     time.Time       // of the next check; zero is now
+	Routine bool            // no question is open: the next check is a scheduled one
+	Publish []Draft         // of the shop; each counts as an event of reviews
 	Move    *ActivationMove // of the activation that brought them
 	Audit   *AuditEntry
 }
 
-// An ActivationMove takes an operation that has ended from one such state to
-// another. An operation that is elsewhere, or has another reason, is left
-// alone: somebody had a say in it meanwhile.
+// An ActivationMove moves an ended operation from one end to another. An operation in
+// another state or with another reason is unchanged, because another action has changed it
+// meanwhile.
 type ActivationMove struct {
 	From, To State  // Done, Superseded or Attention
-	Was      string // the reason that it has; "" is any
+	Was      string // its present reason; "" is any
 	Reason   string
 }

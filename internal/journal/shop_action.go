@@ -8,7 +8,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrDisconnected means that an operator has disconnected the shop, and that it was not activated since.
+// ErrDisconnected reports that an operator has disconnected the shop, and that it was not
+// activated since.
 var ErrDisconnected = errors.New("journal: the shop's credentials were disconnected")
 
 // ShopActions execute operator actions on shops, and destroy the secrets that are not
@@ -17,19 +18,19 @@ type ShopActions interface {
 	// ActOnShop ends an action on a shop together with its effect. ErrStale: the action
 	// has ended. ErrNotFound: no such shop.
 	ActOnShop(ctx context.Context, a ShopAction) error
-	// ClaimDestructions claims secrets whose time to be destroyed has come, the longest
-	// due first. They are the caller's until the lease ends or EndDestruction. The
-	// secrets of current credentials are never among them, and none of a shop whose
-	// latest credentials or disconnect wait to be published. It is cheap enough to be
-	// called every second.
+	// ClaimDestructions claims secrets that are due to be destroyed, the longest due
+	// first. The caller has them until the lease ends or EndDestruction. It skips the
+	// secrets of current credentials, and those of a shop whose latest credentials or
+	// disconnection are not published yet. It is cheap enough to be called every second.
 	ClaimDestructions(ctx context.Context, limit int, lease time.Duration) ([]Destruction, error)
-	// EndDestruction records that a secret is destroyed and erases what the journal has
-	// of it, also in the response that brought it. ErrStale: it was recorded before, or the credentials became current
-	// meanwhile.
+	// EndDestruction records that a secret is destroyed, and erases it from the journal,
+	// also from the response that brought it. ErrStale: it was recorded before, or the
+	// credentials became current meanwhile.
 	EndDestruction(ctx context.Context, d Destruction, audit AuditEntry) error
-	// ImportShop makes credentials current that the shop had before this journal. Where the
-	// version is not above the shop's versions it fails with ErrVersionTaken and returns the
-	// next one. ErrStale: the shop is active, or the action has ended. ErrMerchantConflict.
+	// ImportShop makes credentials current that the shop had before this journal. If the
+	// version is not above the shop's versions, it fails with ErrVersionTaken and returns
+	// the next one. ErrStale: the shop is active, or the action has ended.
+	// ErrMerchantConflict.
 	ImportShop(ctx context.Context, i ShopImport) (next int64, err error)
 	// EraseAuditDetails erases the details of the audit entries about a shop and its
 	// operations, except those whose acts begin with one of kept. The entries stay, and
@@ -51,7 +52,7 @@ type ShopAction struct {
 	Decide func(ShopSituation) ShopChange
 }
 
-// A ShopSituation is a shop as it stands when an action on it is executed.
+// A ShopSituation is the state of a shop when an action on it is executed.
 type ShopSituation struct {
 	Shop         ShopKey
 	Active       *ActiveView // nil while the shop has no current credentials
@@ -81,9 +82,9 @@ type ShopChange struct {
 	// Disconnect ends the use of the shop's credentials; nil: nothing but the end of the
 	// action.
 	Disconnect *Disconnect
-	// Erase, with Disconnect, erases the personal data of the shop. The shop need not be
-	// active, and the action does not end: it has further steps. The action keeps Result
-	// of Intent, and nothing is erased for it again.
+	// Erase, with Disconnect, erases the personal data of the shop. The shop may be
+	// inactive. The action does not end, because it has further steps. It stores Result of
+	// Intent, so that nothing is erased for it twice.
 	Erase bool
 }
 
@@ -102,10 +103,10 @@ type Disconnect struct {
 	Publish []Draft
 }
 
-// A ShopImport stands for an activation that was made elsewhere. The journal gives it an
-// event and an operation, which has ended.
+// A ShopImport is an activation that was made elsewhere. The journal inserts an event and
+// an ended operation for it.
 type ShopImport struct {
-	Event     Event // with the shop; its address or code is not looked up by anybody
+	Event     Event // with the shop; its address or code is never looked up
 	Operation uuid.UUID
 	Reason    string // of the operation's end
 	// Made is from Attention to Done, without Ref.

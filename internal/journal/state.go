@@ -1,6 +1,6 @@
 package journal
 
-// Kind is what an operation intends outside.
+// Kind is the intended effect of an operation at Invoicebox.
 type Kind uint8
 
 // The kinds of operations. Their numbers are stored.
@@ -19,10 +19,9 @@ func (k Kind) String() string {
 	return "unknown_kind"
 }
 
-// State is where an operation stands. The edges between states are business
-// and live in package onboarding; the journal compares the state that a
-// transition starts from and never chooses one by itself, but for what
-// [Journal.ReleaseExpiredLeases] says.
+// State is the state of an operation. Package onboarding decides the transitions. The
+// journal compares the state from which a transition starts. It chooses a state by itself
+// only in [Journal.ReleaseExpiredLeases].
 type State uint8
 
 // The states. Their numbers are stored; those below Attention are open.
@@ -33,9 +32,9 @@ const (
 	Claimed    State = 4  // leased to a worker; nothing can have been sent
 	Sending    State = 5  // leased; a request may be on its way
 	Received   State = 6  // the whole answer is durable; nothing is left to send
-	Stored     State = 7  // the secret is stored, its verification goes on
-	Unknown    State = 8  // a request may have been executed, nobody knows
-	Attention  State = 20 // waits for a person
+	Stored     State = 7  // the whole response is durable; nothing is left to send
+	Unknown    State = 8  // the secret is stored and is being verified
+	Attention  State = 20 // waits for an operator
 	Done       State = 30
 	Superseded State = 31 // ended without an event of its own
 )
@@ -52,11 +51,11 @@ func (s State) String() string {
 	return "unknown_state"
 }
 
-// HoldsLane tells whether an operation in s keeps the later operations of its
-// shop from starting.
+// HoldsLane reports whether an operation in s prevents the later operations of its shop
+// from starting.
 func (s State) HoldsLane() bool { return s >= Planned && s <= Received || s == Unknown }
 
-// Open tells whether the worker, not a person, still has something to do.
+// Open reports whether the worker, not an operator, still has something to do.
 func (s State) Open() bool { return s < Attention }
 
 // Stage says what a claim is for.
@@ -64,8 +63,8 @@ type Stage uint8
 
 // The stages of work that can be claimed.
 const (
-	Call   Stage = 1 // Planned, Waiting: wants a permit and an open circuit breaker
-	Settle Stage = 2 // Received, Stored, Unknown, and ended ones with a late receipt: wants neither
+	Call   Stage = 1 // Planned, Waiting: needs a permit and an active circuit breaker
+	Settle Stage = 2 // Received, Stored, Unknown, and ended ones with a late receipt: needs neither
 )
 
 // StageOf returns the stage in which an operation in s is claimed, 0 for none.

@@ -1,6 +1,6 @@
-// Package move moves a whole journal from one database to another. It contains no SQL: a
-// [Source] and a [Target] do, in the packages of their databases. What is moved is data: see
-// [Tables] and [FactFates].
+// Package move moves a whole journal from one database to another. It contains no SQL: the
+// packages of the databases implement a [Source] and a [Target]. [Tables] and [FactFates]
+// list what is moved.
 //
 // # Guarantees
 //

@@ -14,34 +14,33 @@ import (
 
 // Options of a move.
 type Options struct {
-	From  string // the source for people, for the target's audit
-	Actor string // for both audits
+	From  string // the source's name in the target's audit entry
+	Actor string // of both audit entries
 	// Now is the source's clock; nil is time.Now.
 	Now func() time.Time
-	// Progress hears how far it came, from time to time and at the end of every
-	// table; nil does not.
+	// Progress is called from time to time and at the end of every table. It may be nil.
 	Progress func(Progress)
 }
 
 // Progress of a move.
 type Progress struct {
-	Comparing bool // else copying
+	Comparing bool // rows are being compared, else copied
 	Table     string
 	Rows      int64
-	Done      bool // the table is
+	Done      bool // the table is complete
 }
 
-// A Report says what a move did.
+// A Report is the result of a move.
 type Report struct {
 	Identity uuid.UUID
 	To       string // the target's place
-	// Resumed: an earlier move was gone on with. Restarted: an earlier one could not
-	// be, because the source was worked with meanwhile or a clock was set.
+	// Resumed: an earlier move was continued. Restarted: an earlier move could not be
+	// continued, because the source was changed meanwhile or a clock was set.
 	Resumed, Restarted bool
-	// Tables in the order of copying; empty where only the last step was left.
+	// Tables in the order of copying; empty if only the last step was missing.
 	Tables []TableReport
-	// Waits: it is not known what was sent last, so every ledger waits for a slack
-	// and a window.
+	// Waits: the last requests are unknown, so every ledger waits for one slack and one
+	// window.
 	Waits bool
 }
 
@@ -58,18 +57,18 @@ const (
 	batchBytes = 4 << 20
 )
 
-// progressEvery is how often the progress of one table is told.
+// progressEvery is the interval between reports of one table's progress.
 const progressEvery = 2 * time.Second
 
-// clockTolerance is by how many microseconds the distance of two clocks may
-// differ between two measurements without one of them having been set.
+// clockTolerance is by how many microseconds the distance between two clocks may change
+// between two measurements. A larger change means that one of them was set.
 const clockTolerance = 100_000
 
-// Run moves the journal, or goes on with a move. It can be killed at any moment
-// and run again. Its errors wrap [journal.ErrMoved], [ErrNotEmpty],
-// [journal.ErrHeld], a [*DifferenceError], or say in words what is wrong with a
-// row or a database; after all of them the source is still the journal, unless
-// the error says that only the last step is left.
+// Run moves the journal, or continues a move. It can be killed at any moment and run
+// again. Its errors wrap [journal.ErrMoved], [ErrNotEmpty], [journal.ErrHeld] or a
+// [*DifferenceError], or describe what is wrong with a row or a database. After an error
+// the source is still the journal, unless the error says that only the last step is
+// missing.
 func Run(ctx context.Context, from Source, to Target, o Options) (r Report, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -89,7 +88,7 @@ func Run(ctx context.Context, from Source, to Target, o Options) (r Report, err 
 			return r, marks.Moved.Err()
 		}
 		r.Resumed = true
-		return r, m.finish(ctx, "the rows were compared by a run that was cut short")
+		return r, m.finish(ctx, "the rows were compared by an interrupted run")
 	}
 	if err := m.begin(ctx, state); err != nil {
 		return r, err
@@ -124,9 +123,8 @@ type mover struct {
 	state  State
 }
 
-// begin finds out whether a move can be gone on with, and marks and holds both
-// sides. Of the marks the target's is first: one that only the source has means
-// nothing.
+// begin decides whether a move can be continued, and marks and holds both sides. It marks
+// the target first, because a mark that only the source has means nothing.
 func (m *mover) begin(ctx context.Context, state *State) error {
 	facts, err := m.from.Facts(ctx)
 	if err != nil {
@@ -156,8 +154,8 @@ func (m *mover) begin(ctx context.Context, state *State) error {
 	return m.from.Begin(ctx, m.state.ID)
 }
 
-// offset measures by how much the target's clock is ahead, in doubt more: the
-// local instant is from before the question.
+// offset measures by how much the target's clock is ahead. The result is never too low,
+// because the local clock is read first.
 func (m *mover) offset(ctx context.Context) (least int64, err error) {
 	for i := range 5 {
 		before := m.o.Now()
@@ -172,12 +170,12 @@ func (m *mover) offset(ctx context.Context) (least int64, err error) {
 	return least, nil
 }
 
-// checkFacts refuses a journal of which anything would be left out.
+// checkFacts refuses a journal with a fact that would not be moved, and a copy.
 func checkFacts(facts map[string][]byte) error {
 	for name := range facts {
 		switch fate, ok := fateOf(name); {
 		case !ok:
-			return fmt.Errorf("journal: it has a fact that this version cannot carry: %q", name)
+			return fmt.Errorf("journal: this version cannot move the fact %q", name)
 		case fate == Refused:
 			return journal.ErrCopy
 		}
@@ -212,7 +210,7 @@ func (m *mover) copy(ctx context.Context, t Table) error {
 	return nil
 }
 
-// settle writes the facts, and what follows from the rows.
+// settle writes the facts, and everything that follows from the rows.
 func (m *mover) settle(ctx context.Context) error {
 	facts, err := m.from.Facts(ctx)
 	if err != nil {
@@ -227,13 +225,13 @@ func (m *mover) settle(ctx context.Context) error {
 		switch fate, _ := fateOf(name); fate {
 		case Carried:
 			carried[name] = value
-		case Counted: // but for history, which may be another's below
+		case Counted: // except history, see below
 			if at := instant(value); at != 0 {
 				carried[name] = strconv.AppendInt(nil, at+m.state.Offset, 10)
 			}
 		}
 	}
-	// Doubt stays, however often the move is run again.
+	// The doubt remains when the move is run again.
 	history := instant(there["history"])
 	if at := instant(facts["history"]); at != 0 {
 		history = max(history, at+m.state.Offset)
@@ -261,7 +259,7 @@ func (m *mover) settle(ctx context.Context) error {
 	return nil
 }
 
-// instant reads a fact that is one, 0 for none.
+// instant parses a fact that is an instant, 0 for none.
 func instant(value []byte) int64 {
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil {
@@ -270,8 +268,8 @@ func instant(value []byte) int64 {
 	return n
 }
 
-// leave gives up the source and then makes the target usable. Neither is asked
-// for again by a context that ends between the two.
+// leave marks the source as moved and then makes the target usable. A context that ends
+// between these two steps does not interrupt them.
 func (m *mover) leave(ctx context.Context, detail string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -279,7 +277,7 @@ func (m *mover) leave(ctx context.Context, detail string) error {
 	ctx = context.WithoutCancel(ctx)
 	mark := MovedMark{ID: m.state.ID, At: m.o.Now(), To: m.to.Place()}
 	if err := m.from.Leave(ctx, mark, journal.AuditEntry{
-		Actor: m.o.Actor, Act: "journal_copy", Subject: mark.To, Detail: detail + "; the journal is there from now on, and this one is not run again",
+		Actor: m.o.Actor, Act: "journal_copy", Subject: mark.To, Detail: detail + "; the journal was moved to that database, and no worker opens this one",
 	}); err != nil {
 		return fmt.Errorf("journal: leave the source: %w", err)
 	}
@@ -291,7 +289,7 @@ func (m *mover) finish(ctx context.Context, detail string) error {
 	err := m.to.Finish(ctx, journal.AuditEntry{Actor: m.o.Actor, Act: "journal_copy", Subject: m.o.From, Detail: detail + "; this is the journal from now on"})
 	if err != nil {
 		return errors.Join(fmt.Errorf("journal: make the target usable: %w", err),
-			errors.New("all was copied and compared, and the source was left; only the last step is missing: run the same command again"))
+			errors.New("all rows were copied and compared, and the source is marked as moved; only the last step is missing: run the same command again"))
 	}
 	return nil
 }

@@ -13,15 +13,15 @@ import (
 	"unicode/utf8"
 )
 
-// A feed hands rows of the source to the target, a bounded number at a time.
+// A feed passes rows of the source to the target, a bounded number at a time.
 type feed struct {
 	t     Table
-	times []int // which columns are translated
+	times []int // the columns with times to be converted
 	off   int64
 	pull  func() (Row, error, bool)
 	stop  func()
 
-	head        Row // read, and not handed over yet
+	head        Row // read, and not passed on yet
 	rows, bytes int // of this transaction
 	total       int64
 }
@@ -35,7 +35,7 @@ func newFeed(ctx context.Context, from Source, t Table, after Row, offset int64)
 	return f
 }
 
-// read gives the next row as it is in the target, nil at the end.
+// read returns the next row as the target stores it, nil at the end.
 func (f *feed) read() (Row, error) {
 	r, err, ok := f.pull()
 	if err != nil || !ok {
@@ -43,7 +43,7 @@ func (f *feed) read() (Row, error) {
 	}
 	for i, v := range r {
 		if s, ok := v.(string); ok && (!utf8.ValidString(s) || strings.ContainsRune(s, 0)) {
-			return nil, fmt.Errorf("the text in column %s of the row with key %s cannot be kept by the target: it is not UTF-8 or holds a NUL byte", f.t.Columns[i], f.t.key(r))
+			return nil, fmt.Errorf("the text in column %s of the row with key %s cannot be stored by the target: it is not UTF-8 or holds a NUL byte", f.t.Columns[i], f.t.key(r))
 		}
 	}
 	for _, i := range f.times {
@@ -63,7 +63,7 @@ func (f *feed) begin() (more bool, err error) {
 	return f.head != nil, err
 }
 
-// next gives a row of the transaction, nil at its end.
+// next returns a row of the transaction, nil at its end.
 func (f *feed) next() (Row, error) {
 	if f.head == nil || f.rows == batchRows || f.bytes > batchBytes {
 		return nil, nil
@@ -90,7 +90,7 @@ func (r Row) size() int {
 	return n
 }
 
-// key shows a row's key to people.
+// key formats a row's key for errors.
 func (t Table) key(r Row) string {
 	var parts []string
 	for _, v := range r[:t.Keys] {
@@ -104,7 +104,7 @@ func (t Table) key(r Row) string {
 	return strings.Join(parts, "/")
 }
 
-// compare reads both sides of a table side by side.
+// compare compares the rows of a table on both sides.
 func (m *mover) compare(ctx context.Context, t Table) (n int64, err error) {
 	f := newFeed(ctx, m.from, t, nil, m.state.Offset)
 	defer f.stop()
@@ -147,7 +147,7 @@ func (m *mover) compare(ctx context.Context, t Table) (n int64, err error) {
 
 var errShape = errors.New("journal: a row has another number of columns")
 
-// same compares a row that should be with the one that is.
+// same compares the expected row with the stored one.
 func (t Table) same(want, got Row) error {
 	if len(want) != len(t.Columns) || len(got) != len(t.Columns) {
 		return errShape

@@ -14,56 +14,56 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// A Row holds the columns of a table, in its order: int64, string, []byte
-// or nil. It is its receiver's.
+// A Row holds the columns of a table, in its order: int64, string, []byte or nil. The
+// receiver owns it.
 type Row []any
 
-// A Source is the journal that is left. It is held from its opening to Close, so
-// that no worker can run with it.
+// A Source is the journal that is moved. It is held from its opening to Close, so that no
+// worker can open it.
 type Source interface {
-	// Marks tells of moves that were begun.
+	// Marks returns the marks of moves that were begun.
 	Marks() Marks
 	// Facts are the rows of table meta.
 	Facts(ctx context.Context) (map[string][]byte, error)
-	// Begin keeps the id of the move, and from then to Close nobody else can write,
-	// commands beside included. A source that was moved is only held.
+	// Begin stores the id of the move. From then to Close no other process can write,
+	// commands beside the worker included. A source that was moved is only held.
 	Begin(ctx context.Context, id uuid.UUID) error
-	// Rows reads a table by rising key, behind the given one if it is not nil.
+	// Rows reads a table by rising key, above the given one if it is not nil.
 	Rows(ctx context.Context, t Table, after Row) iter.Seq2[Row, error]
 	// Leave marks the source as moved: from then on no worker opens it. The audit
 	// entry is written with it.
 	Leave(ctx context.Context, m MovedMark, audit journal.AuditEntry) error
 }
 
-// Marks are what a source says of itself.
+// Marks are a source's record of moves.
 type Marks struct {
 	Identity uuid.UUID
 	Moving   uuid.UUID  // of a move that did not end; uuid.Nil for none
 	Moved    *MovedMark // nil unless it was moved
-	// Doubt: the file may lack what was sent last, or its times may be wrong. The
-	// ledgers have to wait.
+	// Doubt: the file may lack the last requests, or its times may be wrong. The ledgers
+	// have to wait.
 	Doubt bool
 }
 
-// A Target is where the journal goes. It is held from its opening to its closing
-// against other moves; from Begin to Finish no worker can open it.
+// A Target is the destination of a move. From its opening to its closing no other move can
+// open it; from Begin to Finish no worker can.
 type Target interface {
-	// Place names it for people, without any secret.
+	// Place names it for operators and contains no secret.
 	Place() string
-	// Present is its clock, in microseconds.
+	// Present returns the time of its clock, in microseconds.
 	Present(ctx context.Context) (int64, error)
-	// State is nil where no move was begun.
+	// State is nil if no move was begun.
 	State(ctx context.Context) (*State, error)
-	// Begin begins a move, or, where one was begun, empties the target and begins
-	// again. Else one that holds anything is refused with [ErrNotEmpty], and
-	// one with which a worker runs with [journal.ErrHeld].
+	// Begin begins a move. If one was begun before, it empties the target first. Otherwise
+	// it refuses a target that is not empty with [ErrNotEmpty], and one that a worker has
+	// open with [journal.ErrHeld].
 	Begin(ctx context.Context, s State) error
-	// Last is the highest key of a table, nil where it is empty.
+	// Last is the highest key of a table, nil if it is empty.
 	Last(ctx context.Context, t Table) (Row, error)
-	// Append adds rows behind the last, in one transaction, until next gives nil.
+	// Append adds rows above the last, in one transaction, until next returns nil.
 	Append(ctx context.Context, t Table, next func() (Row, error)) error
-	// Settle writes facts and makes ready what follows from the rows: the next
-	// numbers, the statistics. It can be done again.
+	// Settle writes facts and derives what follows from the rows: the next numbers, the
+	// statistics. It can be repeated.
 	Settle(ctx context.Context, facts map[string][]byte) error
 	Facts(ctx context.Context) (map[string][]byte, error)
 	Rows(ctx context.Context, t Table, after Row) iter.Seq2[Row, error]
@@ -71,7 +71,7 @@ type Target interface {
 	Finish(ctx context.Context, audit journal.AuditEntry) error
 }
 
-// A State is what the target keeps of a move until its end.
+// A State is what the target records of a move until its end.
 type State struct {
 	ID       uuid.UUID
 	Identity uuid.UUID // of the journal
@@ -79,10 +79,10 @@ type State struct {
 	Offset int64
 }
 
-// String is the form in which it is kept.
+// String returns the form in which it is stored.
 func (s State) String() string { return fmt.Sprintf("%s %s %d", s.ID, s.Identity, s.Offset) }
 
-// ParseState reads String.
+// ParseState parses the result of String.
 func ParseState(text string) (State, error) {
 	parts := strings.Fields(text)
 	if len(parts) != 3 {
@@ -97,19 +97,19 @@ func ParseState(text string) (State, error) {
 	return State{ID: id, Identity: identity, Offset: offset}, nil
 }
 
-// A MovedMark is what a source keeps that was left.
+// A MovedMark is what a source records when it was moved.
 type MovedMark struct {
 	ID uuid.UUID
 	At time.Time
 	To string // the target's Place
 }
 
-// String is the form in which it is kept.
+// String returns the form in which it is stored.
 func (m MovedMark) String() string {
 	return fmt.Sprintf("%s %d %s", m.ID, m.At.UnixMicro(), m.To)
 }
 
-// ParseMoved reads String.
+// ParseMoved parses the result of String.
 func ParseMoved(text string) (MovedMark, error) {
 	parts := strings.SplitN(text, " ", 3)
 	if len(parts) != 3 {
@@ -123,15 +123,15 @@ func ParseMoved(text string) (MovedMark, error) {
 	return MovedMark{ID: id, At: time.UnixMicro(at).UTC(), To: parts[2]}, nil
 }
 
-// Err says that a journal was moved, and what to do.
+// Err returns an error that names the new place and what the operator has to do.
 func (m MovedMark) Err() error {
-	return fmt.Errorf("%w: on %s to %s; give the URL of that database from now on, and keep this journal only until you trust the other",
+	return fmt.Errorf("%w: on %s to %s; use the URL of that database from now on, and keep this journal only until you have checked the other",
 		journal.ErrMoved, m.At.Format(time.RFC3339), m.To)
 }
 
-var errDamaged = errors.New("journal: what it says about a move is damaged")
+var errDamaged = errors.New("journal: its record of a move is damaged")
 
-// ErrNotEmpty says that the target holds something.
+// ErrNotEmpty reports that the target contains rows of its own.
 var ErrNotEmpty = errors.New("journal: the database is not empty")
 
 // A DifferenceError names the first row that is not the same on both sides.

@@ -2,21 +2,21 @@ package move
 
 import "strings"
 
-// A Table says how the rows of a table go along.
+// A Table describes how the rows of a table are moved.
 type Table struct {
 	Name string
-	Keys int // so many of the first columns are its primary key
-	// Columns are carried from the source; the target has the same under the same names.
+	Keys int // how many of the first columns are its primary key
+	// Columns are copied from the source; the target has columns of the same names.
 	Columns []string
-	// Counted are instants of Columns by which something is due, back or over: the
-	// database's clock counts them, so they are translated.
+	// Counted are the Columns with an instant at which something is due, over or available
+	// again. The database's clock counts them, so they are converted.
 	Counted []string
-	// Made are columns that are not carried, because they follow from how a database
-	// works: the target fills them itself.
+	// Made are columns that are not copied, because they depend on the database: the
+	// target fills them.
 	Made []string
 }
 
-// Tables lists what goes along, in the order in which it is copied.
+// Tables lists the tables that are copied, in that order.
 func Tables() []Table {
 	return []Table{
 		{Name: "account", Keys: 1, Columns: words("id name partner_id created circuit circuit_reason circuit_until circuit_count circuit_since closed closed_since consecutive_rejections"),
@@ -51,8 +51,8 @@ func Tables() []Table {
 	}
 }
 
-// MadeTables are the tables that only the target has, and why nothing has to be
-// carried into them.
+// MadeTables are the tables that only the target has, with the reason why nothing is
+// copied into them.
 func MadeTables() map[string]string {
 	return map[string]string{
 		"permit":         "follows from the attempts; made by the first worker",
@@ -63,13 +63,13 @@ func MadeTables() map[string]string {
 	}
 }
 
-// A Fate says what becomes of a fact of table meta.
+// A Fate is what a move does with a fact of table meta.
 type Fate uint8
 
-// What becomes of facts.
+// The fates of facts.
 const (
 	Carried Fate = iota // the same on both sides
-	Counted             // an instant: translated
+	Counted             // an instant: converted
 	Left                // about the source itself: not carried
 	Refused             // a journal that has it is not moved
 )
@@ -92,7 +92,7 @@ func FactFates() map[string]Fate {
 	}
 }
 
-// The marks that databases keep in table meta while a journal is moved.
+// The marks that databases store in table meta during a move.
 const (
 	Moving  = "moving"   // of the source: the id of the move
 	Moved   = "moved_to" // of the source: [MovedMark]

@@ -1,8 +1,8 @@
-// Package queue holds what waits for the writer of a journal's database.
+// Package queue holds the requests that wait for the writer of a journal's database.
 //
-// It has two priorities: steps of operations go first, records of intake behind
-// them, but some intake goes in every transaction, so that neither waits for
-// ever. Its length is bounded by the callers: each waits for its answer.
+// It has two priorities: steps of operations run before records of intake. Every
+// transaction has some of the waiting intake, so that neither waits forever. The number of
+// callers bounds the length, because each of them waits for its result.
 package queue
 
 import (
@@ -12,30 +12,30 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// Bounds of one transaction. What is behind them waits for the next.
+// Bounds of one transaction. Requests beyond them wait for the next.
 const (
 	MaxRequests = 256 // of both priorities together
-	MaxRecords  = 500 // of intake; the first request whatever its size
-	besideSteps = 100 // MaxRecords where steps wait, because calls wait for them
+	MaxRecords  = 500 // of intake; the first request may have more
+	besideSteps = 100 // MaxRecords if steps wait, because calls wait for them
 )
 
 // Bounds of the wait for a fuller transaction.
 const (
 	enough  = 32                   // requests that are not delayed for more
-	maxSpan = 5 * time.Millisecond // what a slow disk delays, it delays long enough
+	maxSpan = 5 * time.Millisecond // a longer transaction, on a slow disk, gathers requests by itself
 )
 
-// A Queue holds requests. Make it with [New]. Its methods are safe for
-// concurrent use, but Take is one goroutine's.
+// A Queue holds requests. Make it with [New]. Its methods are safe for concurrent use, but
+// only one goroutine may call Take.
 type Queue[R any] struct {
 	mu     sync.Mutex
 	high   []R
 	low    []intake[R]
 	closed bool
-	want   int // Put wakes Take when so many requests wait
+	want   int // Put wakes Take when this many requests wait
 	wake   chan struct{}
 
-	// Of Take: when it last returned, and with how many requests.
+	// State of Take: when it last returned, and with how many requests.
 	took time.Time
 	size int
 }
@@ -45,10 +45,10 @@ type intake[R any] struct {
 	records int
 }
 
-// New makes an empty queue.
+// New returns an empty queue.
 func New[R any]() *Queue[R] { return &Queue[R]{want: 1, wake: make(chan struct{}, 1)} }
 
-// Put adds a request; records is 0 for a step, else the number of records. It
+// Put adds a request; records is the number of its records, 0 for a step. After Close it
 // fails with [journal.ErrClosed].
 func (q *Queue[R]) Put(r R, records int) error {
 	q.mu.Lock()
@@ -69,10 +69,10 @@ func (q *Queue[R]) Put(r R, records int) error {
 	return nil
 }
 
-// waiting is how many requests wait; the caller holds mu.
+// waiting returns how many requests wait; the caller holds mu.
 func (q *Queue[R]) waiting() int { return len(q.high) + len(q.low) }
 
-// Close lets nothing more in. What is in it can still be taken.
+// Close refuses further requests. Take still returns those in the queue.
 func (q *Queue[R]) Close() {
 	q.mu.Lock()
 	q.closed = true
@@ -80,27 +80,28 @@ func (q *Queue[R]) Close() {
 	q.signal()
 }
 
-// Closed tells whether Close was called.
+// Closed reports whether Close was called.
 func (q *Queue[R]) Closed() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.closed
 }
 
-// Len is how many requests wait.
+// Len returns how many requests wait.
 func (q *Queue[R]) Len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.waiting()
 }
 
-// Take waits for requests and moves those of the next transaction into batch:
-// the steps first, but never without intake that waits. It returns nil when the
-// queue is closed and empty.
+// Take waits for requests and moves those of the next transaction into batch: the steps
+// first, but never without waiting intake. It returns nil when the queue is closed and
+// empty.
 //
-// Each transaction has a cost of its own, which its requests share. So a transaction
-// after one of several requests waits for more: as long as that one took, because
-// nobody waits more than twice as long for it, and not after one request, because
+// Requests share the cost of their transaction. So after a transaction with several
+// requests Take waits for more, as long as that transaction took: no request waits more
+// than twice as long because of that. After a transaction with one request it does not
+// wait, because there may be no other caller.
 // nobody else may be there to come.
 func (q *Queue[R]) Take(batch []R) []R {
 	if q.size > 1 {
@@ -173,7 +174,7 @@ func (q *Queue[R]) signal() {
 	}
 }
 
-// remaining drops the first n and reuses the room that they took.
+// remaining drops the first n and reuses their space.
 func remaining[T any](rs []T, n int) []T {
 	k := copy(rs, rs[n:])
 	clear(rs[k:])

@@ -1,9 +1,9 @@
 package rows
 
-// Statements are texts over the rows of tables, made when they are needed first.
+// Statements are the SQL texts for the rows of tables, each made at its first use.
 type Statements map[Statement]string
 
-// A Statement names a text: what it does, in the database's own terms, to which
+// A Statement identifies a text: what it does, in the database's own terms, with which
 // columns.
 type Statement struct {
 	Table   *Table
@@ -11,7 +11,7 @@ type Statement struct {
 	Columns uint64 // bit i is column i
 }
 
-// Made returns a text, and makes it if it is not there.
+// Made returns a text, and makes it at its first use.
 func (m Statements) Made(s Statement, text func() string) string {
 	made, ok := m[s]
 	if !ok {
@@ -21,8 +21,8 @@ func (m Statements) Made(s Statement, text func() string) string {
 	return made
 }
 
-// Inserted is the set of columns that have a value when a row is inserted: those that
-// the database does not give itself. Bit i is column i.
+// Inserted is the set of columns that have a value when a row is inserted: those that the
+// database does not assign. Bit i is column i.
 func (t *Table) Inserted() uint64 {
 	return t.columns(func(c Column) bool { return !c.Auto })
 }

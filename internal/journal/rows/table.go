@@ -13,7 +13,7 @@ type Column struct {
 	Key   bool // part of the primary key
 	Fixed bool // never changed once written
 	Null  bool // the zero value is NULL
-	Auto  bool // given by the database when the row is inserted
+	Auto  bool // assigned by the database when the row is inserted
 	Wide  bool // its values may be large
 	Kind  ColumnKind
 	field int

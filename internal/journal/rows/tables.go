@@ -13,8 +13,8 @@ type Account struct {
 	CircuitUntil          int64  `db:"circuit_until,null"` // only for throttled and backing off
 	CircuitCount          int64  `db:"circuit_count"`      // consecutive faults
 	CircuitSince          int64  `db:"circuit_since,null"`
-	Closed                int64  `db:"closed"`                 // for how many microseconds the circuit breaker was not open, up to closed_since
-	ClosedSince           int64  `db:"closed_since,null"`      // since when the circuit breaker is not open; NULL while it is open
+	Closed                int64  `db:"closed"`                 // for how many microseconds the circuit breaker was not active, up to closed_since
+	ClosedSince           int64  `db:"closed_since,null"`      // since when the circuit breaker is not active; NULL while it is active
 	ConsecutiveRejections int64  `db:"consecutive_rejections"` // different shops whose credentials were refused since some were accepted
 }
 
@@ -70,7 +70,7 @@ type Operation struct {
 	Late        bool          `db:"late"`       // a response came that the run did not continue with and that was not compared yet
 	Event       int64         `db:"event"`      // that began the run
 	LaneOrder   int64         `db:"lane_order"` // place in the lane, by what began the run
-	Restored    int64         `db:"restored"`   // the number of the last recovery that looked at it
+	Restored    int64         `db:"restored"`   // the number of the last recovery that examined it
 	Closed      int64         `db:"closed"`     // account.closed, up to that moment, when the run began
 	Planned     int64         `db:"planned"`    // when the run began
 	Changed     int64         `db:"changed"`    // when the state last changed
@@ -244,8 +244,8 @@ type DeadLetter struct {
 	Size         int64  `db:"size,fixed"`
 	Outbox       int64  `db:"outbox,fixed"`    // the event that reports it
 	Replayed     int64  `db:"replayed,null"`   // this and the following two are changed only by statements
-	ReplayDue    int64  `db:"replay_due,null"` // when its record is to be taken again
-	Replays      int64  `db:"replays"`         // how often it was taken again
+	ReplayDue    int64  `db:"replay_due,null"` // when its record is to be replayed
+	Replays      int64  `db:"replays"`         // how often it was replayed
 	EventID      string `db:"event_id,fixed"`
 	Reason       string `db:"reason,fixed"`
 	Place        string `db:"place,fixed"`

@@ -163,7 +163,8 @@ func (u *Unit) instantOrZero(stamp int64) time.Time {
 	return u.clock.Instant(stamp)
 }
 
-// setCircuit replaces an account's circuit breaker, and adds up for how long it was not open.
+// setCircuit replaces an account's circuit breaker, and adds up for how long it was not
+// active.
 func (u *Unit) setCircuit(a *rows.Account, g journal.Circuit) error {
 	state := stored.CircuitNumber(g.State)
 	if state == 0 {

@@ -17,8 +17,8 @@ const (
 	auditLast Query = "SELECT id, hash FROM audit ORDER BY id DESC LIMIT 1"
 )
 
-// An auditAppend is an entry to append. The shop is that of an operation which it is
-// about: an operation can be pruned, and the shop's data is erased after that.
+// An auditAppend is an entry to append. It stores the shop of the entry's operation,
+// because the operation can be pruned before the shop's data is erased.
 type auditAppend struct {
 	journal.AuditEntry
 	shop int64
@@ -38,8 +38,8 @@ func (u *Unit) audit(e journal.AuditEntry) {
 }
 
 // appendAudits numbers the entries of the transaction and inserts them. It is the last
-// that a transaction does, so that the lock is held for a short time and no other lock is
-// acquired under it, but that of the outbox.
+// step of a transaction, so that it holds the lock for a short time, and acquires only the
+// lock of the outbox under it.
 func (u *Unit) appendAudits() {
 	if len(u.audits) == 0 {
 		return

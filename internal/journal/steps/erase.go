@@ -9,8 +9,9 @@ import (
 	"invoicebox-worker/internal/journal/rows"
 )
 
-// What is erased of a shop. Rows stay, with what recognizes a repeated event, address or
-// code, and so do references and published events, which contain no personal data.
+// The statements that erase a shop's data. Rows stay, with the values that recognize a
+// repeated event, address or code. References and published events stay too; they contain
+// no personal data.
 const (
 	eventsErase Query = `UPDATE event SET subject = NULL, subject_key = NULL, traceparent = '', tracestate = ''
 		WHERE shop = $1 AND (subject IS NOT NULL OR traceparent <> '' OR tracestate <> '')`
@@ -23,8 +24,8 @@ const (
 		WHERE (shop = $1 OR shop = '' AND message_key = $1) AND account IN ($2, '')`
 
 	// subjectMissing gives an operation that runs again the address or code of the new
-	// event, if its own was erased. Where another look-up key made the MAC it cannot: the
-	// operation will wait for an operator.
+	// event, if its own was erased. If another look-up key made the MAC, it cannot, and
+	// the operation will wait for an operator.
 	subjectMissing Query = "UPDATE event SET subject = $2, subject_key = $3 WHERE id = $1 AND mac = $4 AND uuid IS NOT NULL AND subject IS NULL"
 )
 

@@ -12,9 +12,9 @@ const (
 	leasesOfDead Query = `UPDATE operation /*+ INDEXED BY operation_due */ SET due_at = least(due_at, $1), leased = 0
 		WHERE stage = 2 AND leased = 1 AND replica = ANY($2) AND due_at IS NOT NULL`
 
-	// The others are for a clock that was set back while no process was there. No wait is
-	// longer than it was when it began, counted from now. How long credentials have been
-	// checked or refused, or a circuit breaker was not open, is counted from now too.
+	// The others apply if the clock was set back while no process ran. No wait is longer
+	// than at its beginning, counted from now. The times for which credentials were
+	// checked or refused, or a circuit breaker was not active, are counted from now too.
 	closedBound Query = "UPDATE account SET closed_since = $1 WHERE closed_since > $1"
 	waitsBound  Query = `UPDATE operation SET due_at = least(due_at, $1 + greatest(0, due_at - changed)) WHERE changed > $1 AND due_at > $1 AND ` + dueAnywhere + `
 -- sqlite:

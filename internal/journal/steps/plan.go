@@ -21,8 +21,8 @@ type plan struct {
 	view  view
 }
 
-// carryOut carries out a plan and sets what became of the event. A plan that does not
-// fit the state is a bug of the planner and fails the batch.
+// carryOut carries out a plan and sets the exit of the event. A plan that does not fit the
+// state is a bug of the planner and fails the batch.
 func (in *ingestion) carryOut(p *plan) error {
 	e := p.row
 	e.Exit = stored.ExitKept

@@ -243,9 +243,9 @@ func (u *Unit) takeOver(a *journal.PublishedEvent, as schemas.Message) (outbox i
 }
 
 // numbered returns the journal's number of the credentials that an activation names. A
-// store outside of the journal counts a shop's secrets in one place; the lost journal
-// numbered them after all credentials that it had of the shop, and so does this one:
-// the events of a shop are read in the order of their sequences.
+// store outside of the journal has numbers of its own. The lost journal numbered such
+// credentials after all others of the shop. So does this one, because it reads the events
+// of a shop in the order of their sequences.
 func (u *Unit) numbered(s *rows.Shop, a *journal.PublishedEvent) int64 {
 	if ref, _ := schemas.ParseReference(a.Reference); !ref.External() {
 		return a.Version

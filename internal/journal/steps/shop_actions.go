@@ -130,7 +130,7 @@ func (u *Unit) disconnect(s *rows.Shop, unended []*rows.Operation, d *journal.Di
 		return nil
 	}
 	if activation := u.operations.get(u, s.ActiveOperation); activation != nil {
-		// Nobody needs the responses of the activation any more.
+		// The responses of the activation are not needed any more.
 		u.markVerified(activation)
 	}
 	// The event names the activation.

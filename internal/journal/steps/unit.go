@@ -17,9 +17,9 @@ import (
 // inserted. A request sees the changes of the requests before it. The changes of a
 // request that fails are rolled back.
 //
-// After an error of the database the transaction is lost, and no request can do
-// anything about it. So the methods that query or write return no such error: they end
-// [Journal.Run], see [Unit.lose]. An error that a step returns is always its own.
+// After an error of the database the transaction is lost, and no request can recover it.
+// So the methods that query or write return no such error: they end [Journal.Run], see
+// [Unit.lose]. An error that a step returns is always its own.
 type Unit struct {
 	tx    Tx
 	j     *Journal

@@ -457,8 +457,8 @@ func (u *Unit) activeUUID(s *rows.Shop) uuid.UUID {
 	return u.intake.active[s.ActiveOperation]
 }
 
-// closed returns for how long an account's circuit breaker was not open, in microseconds up to
-// since, and since when it is not open now (0 while it is open).
+// closed is for how long an account's circuit breaker was not active, in microseconds up
+// to since, and since when it is not active now (0 while it is active).
 type closed struct{ before, since int64 }
 
 func (u *Unit) askClosed(accounts []int64) Ask {
@@ -472,8 +472,8 @@ func (u *Unit) askClosed(accounts []int64) Ask {
 	}}
 }
 
-// closedTotal returns for how long an account's circuit breaker was not open in total. A run
-// stores the value at its start.
+// closedTotal returns for how long an account's circuit breaker was not active in total. A
+// run stores the value at its start.
 func (u *Unit) closedTotal(account int64) int64 {
 	c, ok := u.intake.closed[account]
 	if a, known := u.accounts.known(account); known {

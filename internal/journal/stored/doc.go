@@ -1,6 +1,5 @@
-// Package stored says what the two databases of the journal keep in the same
-// form: the numbers of lanes, exits and circuit breakers, and headers as bytes. A journal
-// that moves from one to the other takes its rows along as they are, so they
-// must never differ, and a number that was given out is never given another
-// meaning.
+// Package stored defines the values that both databases of the journal store in the same
+// form: the numbers of lanes, exits and circuit breakers, and headers as bytes. A move
+// between the databases copies rows unchanged, so the forms must never differ. A number
+// never gets another meaning.
 package stored

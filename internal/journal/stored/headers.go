@@ -7,7 +7,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// PackHeaders makes one text of headers: their number is not bounded by columns.
+// PackHeaders encodes headers as one value, so that columns do not bound their number.
 func PackHeaders(hs []schemas.Header) []byte {
 	size := 0
 	for _, h := range hs {
@@ -25,7 +25,7 @@ func PackHeaders(hs []schemas.Header) []byte {
 
 var errHeaders = errors.New("journal: damaged headers in the outbox")
 
-// UnpackHeaders reads what PackHeaders made; its error says that it did not.
+// UnpackHeaders decodes the result of PackHeaders.
 func UnpackHeaders(b []byte) ([]schemas.Header, error) {
 	var hs []schemas.Header
 	part := func() ([]byte, bool) {

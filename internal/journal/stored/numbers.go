@@ -7,14 +7,14 @@ const (
 	LaneHeld   = int64(1)
 	LaneQueued = int64(2)
 	LaneBeside = int64(3)
-	LaneLast   = int64(4) // queued behind all that is queued
+	LaneLast   = int64(4) // behind all queued operations
 )
 
-// SameEnd is by how many microseconds two ends of a circuit breaker may differ that are the
-// same: they are translated from one clock to another.
+// SameEnd is by how many microseconds two equal ends of a circuit breaker may differ,
+// because they are converted from one clock to another.
 const SameEnd = int64(10_000)
 
-// Lane gives the column lane of a state: nil for one that has ended.
+// Lane returns the column lane of a state: nil for an ended one.
 func Lane(s journal.State) any {
 	switch {
 	case s == journal.Queued:
@@ -30,7 +30,7 @@ func Lane(s journal.State) any {
 // LaneOrder is the place in the lane of a run that an event begins.
 func LaneOrder(event int64) int64 { return 2 * event }
 
-// Cancellable tells whether an operation in this state was not sent, and can be
+// Cancellable reports whether an operation in this state was not sent, and can be
 // superseded by a plan.
 func Cancellable(s journal.State) bool {
 	return s == journal.Queued || s == journal.Planned || s == journal.Waiting
@@ -47,7 +47,7 @@ const (
 
 var exits = [...]string{ExitPlanned: "planned", ExitJoined: "joined", ExitRerun: "rerun", ExitAnswered: "answered", ExitKept: "kept"}
 
-// Exit names an exit; "" for a number that is none.
+// Exit names an exit; "" for an unknown number.
 func Exit(n int64) string {
 	if n < 0 || n >= int64(len(exits)) {
 		return ""
@@ -57,7 +57,7 @@ func Exit(n int64) string {
 
 var circuits = [...]journal.CircuitState{1: journal.CircuitActive, 2: journal.CircuitThrottled, 3: journal.CircuitBackingOff, 4: journal.CircuitPaused}
 
-// CircuitNumber is the number of a circuit breaker's state, 0 for none.
+// CircuitNumber returns the number of a circuit breaker's state, 0 for an unknown one.
 func CircuitNumber(s journal.CircuitState) int64 {
 	for n, g := range circuits {
 		if n > 0 && g == s {
@@ -67,7 +67,7 @@ func CircuitNumber(s journal.CircuitState) int64 {
 	return 0
 }
 
-// Circuit is the state of a number; "" for one that is none.
+// Circuit returns the state of a number; "" for an unknown one.
 func Circuit(n int64) journal.CircuitState {
 	if n < 0 || n >= int64(len(circuits)) {
 		return ""
@@ -75,7 +75,7 @@ func Circuit(n int64) journal.CircuitState {
 	return circuits[n]
 }
 
-// Flag is a truth as a number.
+// Flag returns a bool as a number.
 func Flag(b bool) int64 {
 	if b {
 		return 1

@@ -10,7 +10,7 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// A report is a worker's report as its row keeps it.
+// A report is the stored form of a worker's report.
 type report struct {
 	Worker uuid.UUID `json:"worker"`
 	At     int64     `json:"at"` // when it was made, in microseconds since 1970
@@ -18,12 +18,12 @@ type report struct {
 	Facts  []byte    `json:"facts"`
 }
 
-// PackReport writes a worker's report, made at the microsecond now.
+// PackReport encodes a worker's report, made at the microsecond now.
 func PackReport(r journal.WorkerReport, now int64) ([]byte, error) {
 	return json.Marshal(report{r.Worker, now, r.Owner, r.Facts}, jsontext.AllowInvalidUTF8(true)) // a host can have any name
 }
 
-// UnpackReport reads it; false for what another version wrote otherwise.
+// UnpackReport decodes a report; false if another version stored it in another form.
 func UnpackReport(value []byte, now int64) (journal.WorkerReport, bool) {
 	var r report
 	if json.Unmarshal(value, &r) != nil || r.Worker == uuid.Nil || r.At == 0 {
