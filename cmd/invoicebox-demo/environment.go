@@ -19,15 +19,15 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// The limit on the stage: smaller than in life, so that one sees it at work.
+// The rate limit is smaller than that of Invoicebox, so that it is reached.
 const (
 	partitions = 3
 	limit      = 20
 	window     = 4 * time.Second
 )
 
-// A stage is the scenery: broker, sandbox, worker, all in this process.
-type stage struct {
+// An environment is what the demo runs: broker and sandbox in this process, and the worker.
+type environment struct {
 	dir     string
 	broker  *kfake.Cluster
 	sandbox *sandbox.Sandbox
@@ -41,8 +41,8 @@ type stage struct {
 }
 
 // build opens everything but the worker, which run starts.
-func build(profile sandbox.Profile, seed uint64) (_ *stage, err error) {
-	s := &stage{ready: make(chan struct{})}
+func build(profile sandbox.Profile, seed uint64) (_ *environment, err error) {
+	s := &environment{ready: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -57,7 +57,7 @@ func build(profile sandbox.Profile, seed uint64) (_ *stage, err error) {
 		return nil, fmt.Errorf("the embedded broker: %w", err)
 	}
 	if s.sandbox, err = sandbox.New(sandbox.Options{Profile: profile, Seed: seed, Latency: 120 * time.Millisecond, RequestsPerWindow: limit, EgressPerWindow: 10 * limit, Window: window,
-		// The stories need a wrong code to be called one: hostile would draw a form
+		// The scenarios need a wrong code to be called one: hostile would draw a form
 		// of refusal that says nothing about the code.
 		RefusalStatus: http.StatusUnprocessableEntity,
 	}); err != nil {
@@ -76,11 +76,11 @@ func build(profile sandbox.Profile, seed uint64) (_ *stage, err error) {
 	return s, nil
 }
 
-func (s *stage) journal() string { return filepath.Join(s.dir, "journal.db") }
-func (s *stage) keyset() string  { return filepath.Join(s.dir, "keyset.json") }
-func (s *stage) log() string     { return filepath.Join(s.dir, "worker.log") }
+func (s *environment) journal() string { return filepath.Join(s.dir, "journal.db") }
+func (s *environment) keyset() string  { return filepath.Join(s.dir, "keyset.json") }
+func (s *environment) log() string     { return filepath.Join(s.dir, "worker.log") }
 
-func (s *stage) serve(h http.Handler) (string, error) {
+func (s *environment) serve(h http.Handler) (string, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -95,9 +95,9 @@ func (s *stage) serve(h http.Handler) (string, error) {
 // away is how long the killed worker stays away.
 const away = 1500 * time.Millisecond
 
-// run runs the worker until ctx ends, and drains it. In the middle of the show,
+// run runs the worker until ctx ends, and drains it. In the middle of the demo,
 // while an activation is on its way, the worker is killed and started again.
-func (s *stage) run(ctx context.Context, b *board) error {
+func (s *environment) run(ctx context.Context, b *progress) error {
 	p, err := startWorker(s.worker)
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // close ends everything and removes the folder.
-func (s *stage) close() error {
+func (s *environment) close() error {
 	var errs []error
 	for _, server := range s.servers {
 		errs = append(errs, server.Close())

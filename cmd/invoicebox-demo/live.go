@@ -15,20 +15,20 @@ import (
 	"invoicebox-worker/invoicebox/sandbox"
 )
 
-// liveShow is the view for a terminal. It tells whether the user left early.
-func liveShow(ctx context.Context, w *output, b *board, s *stage, f flags) (departure, error) {
-	m := &live{board: b, requests: s.sandbox.Requests, flags: f, width: 80, height: 24}
+// runLive is the view for a terminal. It reports whether the user left early.
+func runLive(ctx context.Context, w *output, b *progress, s *environment, f flags) (departure, error) {
+	m := &live{progress: b, requests: s.sandbox.Requests, flags: f, width: 80, height: 24}
 	program := tea.NewProgram(m, tea.WithContext(ctx), tea.WithOutput(w.w), tea.WithoutSignalHandler())
 	_, err := program.Run()
 	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil {
-		err = nil // the stories have ended
+		err = nil // all shops have ended
 	}
 	return m.left, err
 }
 
-// live is the bubbletea model. It holds nothing that the board does not know.
+// live is the bubbletea model. It holds nothing that progress does not have.
 type live struct {
-	board         *board
+	progress      *progress
 	requests      func() []sandbox.Request
 	flags         flags
 	width, height int
@@ -79,28 +79,28 @@ var (
 
 // View implements tea.Model.
 func (m *live) View() tea.View {
-	m.board.mu.Lock()
-	defer m.board.mu.Unlock()
+	m.progress.mu.Lock()
+	defer m.progress.mu.Unlock()
 	v := tea.NewView(m.screen())
 	v.AltScreen = true
 	return v
 }
 
-// screen is the whole view. The caller holds the board's lock.
+// screen is the whole view. The caller holds the lock of progress.
 func (m *live) screen() string {
 	width := max(m.width, 40)
-	head := m.title(width) + "\n\n" + m.columns(width) + "\n\n" + m.meter(width) + "\n" + m.story(width) + "\n\n"
+	head := m.title(width) + "\n\n" + m.columns(width) + "\n\n" + m.meter(width) + "\n" + m.description(width) + "\n\n"
 	rest := m.height - strings.Count(head, "\n")
 	return head + m.feeds(width, max(rest, 3))
 }
 
-// story tells the story of one shop while it happens, in two lines.
-func (m *live) story(width int) string {
-	s := m.board.spotlight
+// description describes one shop while it happens, in two lines.
+func (m *live) description(width int) string {
+	s := m.progress.featured
 	if s == nil {
-		return fit(faintStyle.Render(" every shop has a story; the odd ones are told here"), width) + "\n"
+		return fit(faintStyle.Render(" a shop with an unusual scenario is shown here"), width) + "\n"
 	}
-	return fit(" "+titleStyle.Render(s.id+" · "+s.fate.name)+faintStyle.Render(": "+s.fate.story), width) + "\n" + fit("   now: "+s.now(), width)
+	return fit(" "+titleStyle.Render(s.id+" · "+s.scenario.name)+faintStyle.Render(": "+s.scenario.description), width) + "\n" + fit("   now: "+s.now(), width)
 }
 
 // fit cuts a styled line at the width.
@@ -112,12 +112,12 @@ func fit(text string, width int) string {
 }
 
 func (m *live) title(width int) string {
-	left := titleStyle.Render(" invoicebox-demo") + faintStyle.Render(fmt.Sprintf("   %d shops · %s · seed %d", len(m.board.shops), m.flags.Profile, m.flags.Seed))
-	right := fmt.Sprintf("%5.1f s ", time.Since(m.board.start).Seconds()) + faintStyle.Render("q quits ")
+	left := titleStyle.Render(" invoicebox-demo") + faintStyle.Render(fmt.Sprintf("   %d shops · %s · seed %d", len(m.progress.shops), m.flags.Profile, m.flags.Seed))
+	right := fmt.Sprintf("%5.1f s ", time.Since(m.progress.start).Seconds()) + faintStyle.Render("q quits ")
 	return fit(left+strings.Repeat(" ", max(1, width-lipgloss.Width(left)-lipgloss.Width(right)))+right, width)
 }
 
-// A column of the board holds the shops for which holds says so.
+// A column of the view has the shops for which holds returns true.
 type column struct {
 	head  string
 	mood  mood
@@ -147,7 +147,7 @@ func (m *live) columns(width int) string {
 	blocks := make([]string, 0, len(columns))
 	for _, c := range columns {
 		var chips []string
-		for _, s := range m.board.shops {
+		for _, s := range m.progress.shops {
 			if !c.holds(s) {
 				continue
 			}
@@ -193,7 +193,7 @@ func (m *live) meter(width int) string {
 	}
 	text := " limit " + style.Render(strings.Repeat("█", full)) + faintStyle.Render(strings.Repeat("░", bar-full)) +
 		fmt.Sprintf(" %2d of %d calls in %v", used, limit, window)
-	return fit(text+faintStyle.Render(fmt.Sprintf("   %s   ~ waits", counted(m.board.deadLetters, "dead letter"))), width)
+	return fit(text+faintStyle.Render(fmt.Sprintf("   %s   ~ waits", counted(m.progress.deadLetters, "dead letter"))), width)
 }
 
 // sideBySide is the width from which the feeds stand side by side with their
@@ -204,7 +204,7 @@ const sideBySide = 118
 // the reasons would be cut.
 func (m *live) feeds(width, height int) string {
 	if width < sideBySide {
-		return headStyle.Render(" what happens") + "\n" + m.feed(width, height-1, fromPlatform, calls, published, backstage)
+		return headStyle.Render(" what happens") + "\n" + m.feed(width, height-1, fromPlatform, calls, published, fromWorker)
 	}
 	const in, out = 33, 33
 	blocks := make([]string, 0, 3)
@@ -215,7 +215,7 @@ func (m *live) feeds(width, height int) string {
 	}{
 		{"events in", in, []feed{fromPlatform}},
 		{"calls to Invoicebox", out, []feed{calls}},
-		{"events out", width - in - out, []feed{published, backstage}},
+		{"events out", width - in - out, []feed{published, fromWorker}},
 	} {
 		block := " " + headStyle.Render(column.head) + "\n" + m.feed(column.width, height-1, column.feeds...)
 		blocks = append(blocks, lipgloss.NewStyle().Width(column.width).Render(block))
@@ -227,8 +227,8 @@ func (m *live) feeds(width, height int) string {
 // there are several kinds in one column.
 func (m *live) feed(width, height int, feeds ...feed) string {
 	var lines []string
-	for i := len(m.board.lines) - 1; i >= 0 && len(lines) < height; i-- {
-		l := m.board.lines[i]
+	for i := len(m.progress.lines) - 1; i >= 0 && len(lines) < height; i-- {
+		l := m.progress.lines[i]
 		if !slices.Contains(feeds, l.feed) {
 			continue
 		}

@@ -14,25 +14,25 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// busyBoard is a board in the middle of a large show, with the longest texts.
-func busyBoard(shops int) *board {
-	b := newBoard(cast(shops))
+// busyProgress is the progress in the middle of a large demo, with the longest texts.
+func busyProgress(shops int) *progress {
+	b := newProgress(makeShops(shops))
 	for i, s := range b.shops {
 		s.step = step(i % 5)
 		if s.step == ended {
-			s.end = s.fate.end
+			s.end = s.scenario.end
 		}
 		s.waits = i%7 == 0
 	}
 	for range 20 {
-		b.tell(fromPlatform, "shop-08", "chose another-provider", plain)
-		b.tell(calls, "shop-08", "activate → no answer", bad)
-		b.tell(published, "shop-07", "activation_failed: code_of_other_shop, request_new_code", bad)
-		b.tell(published, "shop-09", "activation_failed: credentials_invalid, contact_support", bad)
+		b.add(fromPlatform, "shop-08", "chose another-provider", plain)
+		b.add(calls, "shop-08", "activate → no answer", bad)
+		b.add(published, "shop-07", "activation_failed: code_of_other_shop, request_new_code", bad)
+		b.add(published, "shop-09", "activation_failed: credentials_invalid, contact_support", bad)
 	}
-	b.tell(backstage, "", "the worker is KILLED with 3 calls under way", bad)
+	b.add(fromWorker, "", "the worker is KILLED with 3 calls under way", bad)
 	b.deadLetters = 1
-	b.light(b.shops[7])
+	b.feature(b.shops[7])
 	return b
 }
 
@@ -46,7 +46,7 @@ func TestScreen(t *testing.T) {
 	for _, size := range [][2]int{{80, 24}, {120, 36}, {100, 30}, {112, 24}, {200, 60}, {60, 20}} {
 		t.Run(fmt.Sprintf("%dx%d", size[0], size[1]), func(t *testing.T) {
 			for _, shops := range []int{40, 500} {
-				m := &live{board: busyBoard(shops), requests: requests, flags: flags{Profile: "hostile", Seed: 999_999}, width: size[0], height: size[1]}
+				m := &live{progress: busyProgress(shops), requests: requests, flags: flags{Profile: "hostile", Seed: 999_999}, width: size[0], height: size[1]}
 				screen := escapes.ReplaceAllString(m.screen(), "")
 				lines := strings.Split(screen, "\n")
 				if len(lines) > size[1] {
@@ -73,25 +73,25 @@ func TestScreen(t *testing.T) {
 	}
 }
 
-func TestFinale(t *testing.T) {
+func TestPrintResult(t *testing.T) {
 	for _, width := range []int{80, 120} {
-		b := busyBoard(40)
+		b := busyProgress(40)
 		b.killedAt = time.Now()
 		b.shops[0].extra, b.shops[1].unlucky, b.shops[1].end = 1, true, attention
 		var out bytes.Buffer
-		b.closing(&out, width, flags{Profile: "hostile", Seed: 999_999}, time.Minute)
+		b.printTable(&out, width, flags{Profile: "hostile", Seed: 999_999}, time.Minute)
 		address := b.shops[2].address()
-		held := b.promises(&out, sandbox.Effects{
+		held := b.printGuarantees(&out, sandbox.Effects{
 			Requests:    200,
 			Activations: []sandbox.ActivationEffects{{Effects: 1}},
 			Invitations: []sandbox.InvitationEffects{{Identifier: address, Effects: 2}, {Identifier: "other@shops.example", Effects: 2}},
 		}, []sandbox.Request{{Subject: address, Status: 0}, {Subject: address, Status: 200}, {Subject: "other@shops.example", Status: 200}}, 20)
 		if held {
-			t.Error("an e-mail that was sent twice without a cause is no promise kept")
+			t.Error("an e-mail that was sent twice without a cause is accepted")
 		}
 		text := out.String()
 		for line := range strings.SplitSeq(text, "\n") {
-			if w := lipgloss.Width(line); w > width && !strings.HasPrefix(line, "not as told") {
+			if w := lipgloss.Width(line); w > width && !strings.HasPrefix(line, "not as expected") {
 				t.Errorf("at %d a line is %d wide: %s", width, w, line)
 			}
 		}
@@ -104,8 +104,8 @@ func TestFinale(t *testing.T) {
 }
 
 // A shop whose answer died with the worker needs one more code, and gets it once.
-func TestTheBoardFollowsACutShop(t *testing.T) {
-	b := newBoard(cast(40))
+func TestProgressFollowsACutShop(t *testing.T) {
+	b := newProgress(makeShops(40))
 	s := b.shops[0]
 	for _, other := range b.shops[1:20] {
 		other.step = selected
@@ -116,7 +116,7 @@ func TestTheBoardFollowsACutShop(t *testing.T) {
 		t.Error("an activation is on the wire and the worker lives")
 	}
 	b.killed([]sandbox.Request{request})
-	if !s.cut || b.spotlight != s {
+	if !s.cut || b.featured != s {
 		t.Error("nobody knows whose call was cut")
 	}
 	request.Pending, request.Status, request.Answered = false, 200, time.Now()
@@ -125,16 +125,16 @@ func TestTheBoardFollowsACutShop(t *testing.T) {
 		t.Errorf("the call is shown as %q", last.text)
 	}
 	lost := schemas.Event{Type: schemas.TypeActivationFailed, Subject: s.id, Data: schemas.ActivationFailed{Reason: schemas.FailureOutcomeLost, Action: schemas.ActionRequestNewCode}}
-	if _, w := b.hear(lost); w != enterCode || s.codes() != 2 {
+	if _, w := b.receive(lost); w != enterCode || s.codes() != 2 {
 		t.Errorf("wish %v, %d codes", w, s.codes())
 	}
 	s.entered = 2
-	if _, w := b.hear(lost); w != nothing || s.end != attention {
+	if _, w := b.receive(lost); w != nothing || s.end != attention {
 		t.Errorf("wish %v, end %q", w, s.end)
 	}
 }
 
-// Who leaves the pipe ends the show at once, and it says nothing more.
+// Who leaves the pipe ends the demo at once, and it says nothing more.
 func TestOutput(t *testing.T) {
 	var left error
 	o := &output{w: brokenPipe{}, leave: func(err error) { left = err }}

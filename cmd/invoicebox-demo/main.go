@@ -21,13 +21,13 @@ import (
 
 type flags struct {
 	Shops   int    `default:"40" help:"How many shops take part, 10 to 500 (${default}, about 30 s; each further one adds about 0.4 s)."`
-	Profile string `default:"calm" enum:"calm,realistic,hostile" help:"How the sandbox behaves beyond the stories: calm, realistic or hostile (${default})."`
+	Profile string `default:"calm" enum:"calm,realistic,hostile" help:"How the sandbox behaves beyond the scenarios: calm, realistic or hostile (${default})."`
 	Seed    uint64 `help:"Replays pace and faults; drawn and printed when it is not given."`
 	Plain   bool   `help:"No live view, a line for everything that happens; automatic where the output is no terminal."`
-	Keep    bool   `help:"Stay up when the stories have ended, with everything running, until Ctrl-C."`
+	Keep    bool   `help:"Stay up when all shops have ended, with everything running, until Ctrl-C."`
 }
 
-// The exit statuses of a show that somebody ended: by a signal, or by closing
+// The exit statuses of a demo that somebody ended: by a signal, or by closing
 // the pipe that it writes to.
 const (
 	statusInterrupted = 128 + 2
@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var f flags
 	status := -1
 	parser, err := kong.New(&f, kong.Name("invoicebox-demo"),
-		kong.Description("The whole service at work: an embedded Kafka broker, a sandbox of Invoicebox, the worker as a process of its own, and shops with different fates. It needs nothing else and ends by itself."),
+		kong.Description("The whole service at work: an embedded Kafka broker, a sandbox of Invoicebox, the worker as a process of its own, and shops with different scenarios. It needs nothing else and ends by itself."),
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { status = code }))
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "invoicebox-demo:", err)
@@ -65,17 +65,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		_, _ = fmt.Fprintln(stderr, "invoicebox-demo:", err)
 		return 2
-	case f.Shops < len(fates) || f.Shops > 500:
-		_, _ = fmt.Fprintf(stderr, "invoicebox-demo: --shops is %d: from %d (one of each story) to 500 are possible\n", f.Shops, len(fates))
+	case f.Shops < len(scenarios) || f.Shops > 500:
+		_, _ = fmt.Fprintf(stderr, "invoicebox-demo: --shops is %d: from %d (one of each scenario) to 500 are possible\n", f.Shops, len(scenarios))
 		return 2
 	}
 	if f.Seed == 0 {
-		f.Seed = rand.Uint64N(1_000_000) + 1 // #nosec G404 -- a show
+		f.Seed = rand.Uint64N(1_000_000) + 1 // #nosec G404 -- a demo
 	}
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	out := &output{w: stdout, leave: leave}
-	left, err := perform(ctx, f, out)
+	left, err := runDemo(ctx, f, out)
 	switch {
 	case out.broken.Load():
 		return statusBrokenPipe
@@ -88,7 +88,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// An output ends the show when nobody reads it any more.
+// An output ends the demo when nobody reads it any more.
 type output struct {
 	w      io.Writer
 	leave  context.CancelCauseFunc
@@ -103,7 +103,7 @@ func (o *output) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// A departure says whether somebody ended the show before its end.
+// A departure reports whether the user ended the demo early.
 type departure int
 
 const (
@@ -112,7 +112,7 @@ const (
 	interrupted
 )
 
-// patience bounds the show: each shop costs calls, and calls cost permits.
+// patience bounds the demo: each shop costs calls, and calls cost permits.
 func patience(f flags) time.Duration {
 	d := 80*time.Second + time.Duration(f.Shops-40)*3*window/limit
 	if f.Profile == string(sandbox.Hostile) {
@@ -122,27 +122,27 @@ func patience(f flags) time.Duration {
 }
 
 var (
-	errEnds     = errors.New("not every shop reached the end of its story")
-	errPromises = errors.New("the worker broke a promise: a code was spent twice, an e-mail was sent twice without a cause, calls overlapped or the limit was exceeded")
+	errUnexpected = errors.New("not every shop ended as its scenario says")
+	errGuarantees = errors.New("the worker broke a guarantee: a code was spent twice, an e-mail was sent twice without a cause, calls overlapped or the limit was exceeded")
 )
 
-// perform builds the stage, plays until every story has ended, and says how.
-func perform(ctx context.Context, f flags, stdout *output) (left departure, err error) {
+// runDemo builds the environment, runs until every shop has ended, and prints the result.
+func runDemo(ctx context.Context, f flags, stdout *output) (left departure, err error) {
 	began := time.Now()
 	s, err := build(sandbox.Profile(f.Profile), f.Seed)
 	if err != nil {
 		return stayed, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	b := newBoard(cast(f.Shops))
+	b := newProgress(makeShops(f.Shops))
 	look := func() { b.watch(s.sandbox.Requests()) }
 	p := newPlatform(b, look, s.broker.ListenAddrs()[0], f.Seed, 200*time.Millisecond)
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	shown, fall := context.WithCancel(ctx) // ends when the curtain falls
-	defer fall()
+	shown, stopView := context.WithCancel(ctx) // ends with the view
+	defer stopView()
 	g.Go(func() error { return s.run(ctx, b) })
 	g.Go(func() error {
 		select {
@@ -153,15 +153,15 @@ func perform(ctx context.Context, f flags, stdout *output) (left departure, err 
 		}
 	})
 	g.Go(func() error {
-		defer fall()
-		return b.attend(ctx, look, patience(f))
+		defer stopView()
+		return b.follow(ctx, look, patience(f))
 	})
-	show := plainShow
+	view := runPlain
 	if !f.Plain && isTerminal(stdout.w) && os.Getenv("TERM") != "dumb" {
-		show = liveShow
+		view = runLive
 	}
-	left, viewErr := show(shown, stdout, b, s, f)
-	fall()
+	left, viewErr := view(shown, stdout, b, s, f)
+	stopView()
 	held := true
 	early := left != stayed || ctx.Err() != nil
 	switch {
@@ -172,7 +172,7 @@ func perform(ctx context.Context, f flags, stdout *output) (left departure, err 
 		}
 		b.summary(stdout, time.Since(began))
 	default:
-		held = finale(ctx, stdout, b, s, f, time.Since(began))
+		held = printResult(ctx, stdout, b, s, f, time.Since(began))
 		if f.Keep {
 			stay(ctx, stdout, s)
 		}
@@ -182,15 +182,15 @@ func perform(ctx context.Context, f flags, stdout *output) (left departure, err 
 	switch {
 	case err != nil || early:
 	case !held:
-		err = errPromises
+		err = errGuarantees
 	case !b.allGood(f):
-		err = errEnds
+		err = errUnexpected
 	}
 	return left, err
 }
 
-// summary says what was seen of a show that was ended early.
-func (b *board) summary(w io.Writer, took time.Duration) {
+// summary prints what was seen of a demo that was ended early.
+func (b *progress) summary(w io.Writer, took time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	over, fine := 0, 0
@@ -202,7 +202,7 @@ func (b *board) summary(w io.Writer, took time.Duration) {
 			}
 		}
 	}
-	_, _ = fmt.Fprintf(w, "\nStopped after %.1f s: %d of %d shops had reached an end, %d of them as told.\n", took.Seconds(), over, len(b.shops), fine)
+	_, _ = fmt.Fprintf(w, "\nStopped after %.1f s: %d of %d shops had reached an end, %d of them as expected.\n", took.Seconds(), over, len(b.shops), fine)
 }
 
 func isTerminal(w io.Writer) bool {
@@ -220,8 +220,8 @@ func widthOf(w io.Writer) int {
 	return 80
 }
 
-// attend keeps the board up to date until every story has ended, or patience has.
-func (b *board) attend(ctx context.Context, look func(), patience time.Duration) error {
+// follow keeps progress up to date until every shop has ended, or patience has.
+func (b *progress) follow(ctx context.Context, look func(), patience time.Duration) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	late := time.NewTimer(patience)
@@ -231,7 +231,7 @@ func (b *board) attend(ctx context.Context, look func(), patience time.Duration)
 		case <-ctx.Done():
 			return nil
 		case <-late.C:
-			return nil // the finale tells who did not arrive
+			return nil // the result names those that did not arrive
 		case <-tick.C:
 			look()
 			if b.done() {
@@ -244,11 +244,11 @@ func (b *board) attend(ctx context.Context, look func(), patience time.Duration)
 
 // excused says whether a shop may still be on its way when patience has ended:
 // where the sandbox misbehaves by itself, the account backs off between trials.
-func (b *board) excused(s *shop, f flags) bool {
+func (b *progress) excused(s *shop, f flags) bool {
 	return s.step != ended && f.Profile != string(sandbox.Calm)
 }
 
-func (b *board) allGood(f flags) bool {
+func (b *progress) allGood(f flags) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.shops {

@@ -5,22 +5,22 @@ import (
 	"fmt"
 )
 
-var feedNames = map[feed]string{fromPlatform: "platform", calls: "call", published: "event", backstage: "worker"}
+var feedNames = map[feed]string{fromPlatform: "platform", calls: "call", published: "event", fromWorker: "worker"}
 
-// plainShow writes a line for everything that happens, for pipes.
-func plainShow(ctx context.Context, w *output, b *board, _ *stage, f flags) (departure, error) {
+// runPlain writes a line for everything that happens, for pipes.
+func runPlain(ctx context.Context, w *output, b *progress, _ *environment, f flags) (departure, error) {
 	_, _ = fmt.Fprintf(w, "invoicebox-demo: %d shops, profile %s, seed %d, at most %d calls in %v\n", len(b.shops), f.Profile, f.Seed, limit, window)
 	b.mu.Lock()
-	told, before := map[*shop]bool{}, b.lines
+	seen, before := map[*shop]bool{}, b.lines
 	show := func(l line) {
 		shop := l.shop
 		if shop == "" {
 			shop = "-"
 		}
 		_, _ = fmt.Fprintf(w, "%6.2fs  %-8s  %-8s  %s\n", l.at.Seconds(), feedNames[l.feed], shop, l.text)
-		if s := b.byID[l.shop]; s != nil && !told[s] {
-			told[s] = true
-			_, _ = fmt.Fprintf(w, "         %s: %s\n", s.fate.name, s.fate.story)
+		if s := b.byID[l.shop]; s != nil && !seen[s] {
+			seen[s] = true
+			_, _ = fmt.Fprintf(w, "         %s: %s\n", s.scenario.name, s.scenario.description)
 		}
 	}
 	for _, l := range before {

@@ -14,22 +14,22 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A platform plays the shops' side: it emits their events and hears the results.
+// A platform emits the events of the shops and receives the results.
 type platform struct {
-	board  *board
-	look   func() // brings the board up to date with the calls
-	lender *shop
-	writer *kafkago.Writer
-	broker string
-	rnd    *rand.Rand // under mu
-	mu     sync.Mutex
-	pace   time.Duration // between the first shops; the pause before a code is a few of it
+	progress *progress
+	look     func() // brings progress up to date with the calls
+	lender   *shop
+	writer   *kafkago.Writer
+	broker   string
+	rnd      *rand.Rand // under mu
+	mu       sync.Mutex
+	pace     time.Duration // between the first shops; the pause before a code is a few of it
 }
 
-func newPlatform(b *board, look func(), broker string, seed uint64, pace time.Duration) *platform {
+func newPlatform(b *progress, look func(), broker string, seed uint64, pace time.Duration) *platform {
 	return &platform{
-		board: b, look: look, lender: b.shops[0], broker: broker, pace: pace,
-		rnd: rand.New(rand.NewPCG(seed, 1)), // #nosec G404 -- paces a show
+		progress: b, look: look, lender: b.shops[0], broker: broker, pace: pace,
+		rnd: rand.New(rand.NewPCG(seed, 1)), // #nosec G404 -- paces a demo
 		writer: &kafkago.Writer{
 			Addr: kafkago.TCP(broker), Balancer: kafkago.Murmur2Balancer{}, RequiredAcks: kafkago.RequireAll,
 			BatchTimeout: time.Millisecond, WriteTimeout: 30 * time.Second,
@@ -37,14 +37,14 @@ func newPlatform(b *board, look func(), broker string, seed uint64, pace time.Du
 	}
 }
 
-// run lets every shop appear and answers what it hears, until ctx ends.
+// run lets every shop appear and reacts to the results, until ctx ends.
 func (p *platform) run(ctx context.Context) error {
 	defer func() { _ = p.writer.Close() }()
 	g, ctx := errgroup.WithContext(ctx)
-	heard := make(chan schemas.Event, 1024)
+	received := make(chan schemas.Event, 1024)
 	for _, typ := range schemas.OutputTypes() {
 		for partition := range partitions {
-			g.Go(func() error { return p.subscribe(ctx, typ, partition, heard) })
+			g.Go(func() error { return p.subscribe(ctx, typ, partition, received) })
 		}
 	}
 	g.Go(func() error {
@@ -52,9 +52,9 @@ func (p *platform) run(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case e := <-heard:
-				p.look() // a call comes before the event that tells of it
-				if s, w := p.board.hear(e); w == enterCode {
+			case e := <-received:
+				p.look() // a call comes before the event about it
+				if s, w := p.progress.receive(e); w == enterCode {
 					// Registration, documents, a code by mail: days in life, a moment here.
 					g.Go(func() error { return p.later(ctx, p.jitter(6), func() error { return p.enter(ctx, s) }) })
 				}
@@ -65,7 +65,7 @@ func (p *platform) run(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (p *platform) subscribe(ctx context.Context, topic string, partition int, heard chan<- schemas.Event) error {
+func (p *platform) subscribe(ctx context.Context, topic string, partition int, received chan<- schemas.Event) error {
 	r := kafkago.NewReader(kafkago.ReaderConfig{Brokers: []string{p.broker}, Topic: topic, Partition: partition, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 100 * time.Millisecond})
 	defer func() { _ = r.Close() }()
 	for {
@@ -85,7 +85,7 @@ func (p *platform) subscribe(ctx context.Context, topic string, partition int, h
 			return fmt.Errorf("an event of ours breaks the contract: %w", err)
 		}
 		select {
-		case heard <- e:
+		case received <- e:
 		case <-ctx.Done():
 			return nil
 		}
@@ -95,15 +95,15 @@ func (p *platform) subscribe(ctx context.Context, topic string, partition int, h
 // appear lets the shops choose Invoicebox one after the other, with one record
 // among them that nobody can read.
 func (p *platform) appear(ctx context.Context) error {
-	for i, s := range p.board.shops {
+	for i, s := range p.progress.shops {
 		if err := p.later(ctx, p.jitter(1), func() error { return p.choose(ctx, s) }); err != nil {
 			return err
 		}
-		if i == len(p.board.shops)/3 {
+		if i == len(p.progress.shops)/3 {
 			if err := p.write(ctx, kafkago.Message{Topic: schemas.TypeProviderSelected, Key: []byte("?"), Value: []byte(`{"shopId": "shop-??", "provider": "invoicebox", "email":`)}); err != nil {
 				return err
 			}
-			p.say("", "half a record, cut off in the middle", bad)
+			p.add("", "half a record, cut off in the middle", bad)
 		}
 	}
 	return nil
@@ -111,48 +111,48 @@ func (p *platform) appear(ctx context.Context) error {
 
 func (p *platform) choose(ctx context.Context, s *shop) error {
 	provider := schemas.Provider
-	if s.fate.other {
+	if s.scenario.other {
 		provider = "another-provider"
 	}
-	p.say(s.id, "chose "+provider, plain)
+	p.add(s.id, "chose "+provider, plain)
 	p.step(s, selected)
 	err := p.emit(ctx, s, schemas.TypeProviderSelected, 0, fmt.Sprintf(`{"shopId":%q,"provider":%q,"email":%q}`, s.id, provider, s.address()))
-	if s.fate.other {
-		p.board.mu.Lock()
+	if s.scenario.other {
+		p.progress.mu.Lock()
 		s.finish(ignored)
-		p.board.mu.Unlock()
+		p.progress.mu.Unlock()
 	}
 	return err
 }
 
 func (p *platform) enter(ctx context.Context, s *shop) error {
-	p.board.mu.Lock()
-	if s.fate.borrows && s.entered == 0 && p.lender.step != ended {
-		p.board.mu.Unlock() // it can only borrow what the lender has used
+	p.progress.mu.Lock()
+	if s.scenario.borrows && s.entered == 0 && p.lender.step != ended {
+		p.progress.mu.Unlock() // it can only borrow what the lender has used
 		return p.later(ctx, p.pace, func() error { return p.enter(ctx, s) })
 	}
 	n := s.entered
 	s.entered++
-	p.board.mu.Unlock()
+	p.progress.mu.Unlock()
 	text := "entered its code"
 	if n > 0 {
 		text = "entered another code"
 	}
-	p.say(s.id, text, plain)
+	p.add(s.id, text, plain)
 	p.step(s, entered)
 	return p.emit(ctx, s, schemas.TypeCodeEntered, n, fmt.Sprintf(`{"shopId":%q,"activationCode":%q}`, s.id, s.code(n, p.lender)))
 }
 
 func (p *platform) step(s *shop, to step) {
-	p.board.mu.Lock()
-	defer p.board.mu.Unlock()
+	p.progress.mu.Lock()
+	defer p.progress.mu.Unlock()
 	s.step = to
 }
 
-func (p *platform) say(shop, text string, m mood) {
-	p.board.mu.Lock()
-	defer p.board.mu.Unlock()
-	p.board.tell(fromPlatform, shop, text, m)
+func (p *platform) add(shop, text string, m mood) {
+	p.progress.mu.Lock()
+	defer p.progress.mu.Unlock()
+	p.progress.add(fromPlatform, shop, text, m)
 }
 
 func (p *platform) emit(ctx context.Context, s *shop, typ string, n int, data string) error {
@@ -163,7 +163,7 @@ func (p *platform) emit(ctx context.Context, s *shop, typ string, n int, data st
 		{Key: "ce_type", Value: []byte(typ)},
 		{Key: "content-type", Value: []byte("application/json")},
 	}}
-	if s.fate.twice {
+	if s.scenario.twice {
 		return p.write(ctx, m, m)
 	}
 	return p.write(ctx, m)

@@ -26,7 +26,7 @@ const (
 	fromPlatform feed = iota // events in
 	calls                    // requests to Invoicebox
 	published                // events out
-	backstage                // what happens to the worker
+	fromWorker               // what happens to the worker
 )
 
 type mood int
@@ -39,31 +39,31 @@ const (
 	wait
 )
 
-// A board is what everybody knows of the shops. All views read it.
-type board struct {
-	mu          sync.Mutex
-	start       time.Time
-	shops       []*shop
-	byID        map[string]*shop
-	lines       []line
-	deadLetters int
-	told        map[string]bool // requests of the sandbox's log, by request id
-	onLine      func(line)      // for --plain; called under the lock
-	killedAt    time.Time       // of the worker; zero: not yet
-	spotlight   *shop           // whose story is shown
-	lit         time.Time       // since when
+// progress is what is known of the shops. All views read it.
+type progress struct {
+	mu            sync.Mutex
+	start         time.Time
+	shops         []*shop
+	byID          map[string]*shop
+	lines         []line
+	deadLetters   int
+	seen          map[string]bool // requests of the sandbox's log, by request id
+	onLine        func(line)      // for --plain; called under the lock
+	killedAt      time.Time       // of the worker; zero: not yet
+	featured      *shop           // the shop that is shown
+	featuredSince time.Time       // since when
 }
 
-func newBoard(shops []*shop) *board {
-	b := &board{start: time.Now(), shops: shops, byID: map[string]*shop{}, told: map[string]bool{}}
+func newProgress(shops []*shop) *progress {
+	b := &progress{start: time.Now(), shops: shops, byID: map[string]*shop{}, seen: map[string]bool{}}
 	for _, s := range shops {
 		b.byID[s.id] = s
 	}
 	return b
 }
 
-// tell adds a line. The caller holds the lock.
-func (b *board) tell(f feed, shop, text string, m mood) {
+// add adds a line. The caller holds the lock.
+func (b *progress) add(f feed, shop, text string, m mood) {
 	l := line{at: time.Since(b.start), feed: f, shop: shop, text: text, mood: m}
 	b.lines = append(b.lines, l)
 	if b.onLine != nil {
@@ -71,16 +71,16 @@ func (b *board) tell(f feed, shop, text string, m mood) {
 	}
 }
 
-// report tells what happens to the worker.
-func (b *board) report(text string) {
+// report adds a line about the worker.
+func (b *progress) report(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.tell(backstage, "", text, wait)
+	b.add(fromWorker, "", text, wait)
 }
 
-// timeToKill says that the show is well under way, and that an activation is on
+// timeToKill reports that the demo is well under way, and that an activation is on
 // the wire: the hardest moment.
-func (b *board) timeToKill(requests []sandbox.Request) bool {
+func (b *progress) timeToKill(requests []sandbox.Request) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	came := 0
@@ -101,7 +101,7 @@ func (b *board) timeToKill(requests []sandbox.Request) bool {
 }
 
 // killed notes whose calls the dead worker had under way.
-func (b *board) killed(requests []sandbox.Request) {
+func (b *progress) killed(requests []sandbox.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.killedAt = time.Now()
@@ -110,30 +110,30 @@ func (b *board) killed(requests []sandbox.Request) {
 		if s := b.owner(q.Subject); s != nil && b.wasCut(q) {
 			s.cut = true
 			n++
-			b.light(s)
+			b.feature(s)
 		}
 	}
-	b.tell(backstage, "", fmt.Sprintf("the worker is KILLED with %s under way", counted(n, "call")), bad)
+	b.add(fromWorker, "", fmt.Sprintf("the worker is KILLED with %s under way", counted(n, "call")), bad)
 }
 
 // wasCut says whether a request was under way when the worker died. The two
 // clocks are one; what had just been answered may not have been read.
-func (b *board) wasCut(q sandbox.Request) bool {
+func (b *progress) wasCut(q sandbox.Request) bool {
 	const unread = 50 * time.Millisecond
 	return !b.killedAt.IsZero() && q.Time.Before(b.killedAt) && (q.Pending || q.Answered.After(b.killedAt.Add(-unread)))
 }
 
-// light makes a shop's story the one that is shown, for a while.
-func (b *board) light(s *shop) {
+// feature makes a shop the one that is shown, for a while.
+func (b *progress) feature(s *shop) {
 	const least = 2 * time.Second
-	if s == nil || b.spotlight == s || b.spotlight != nil && time.Since(b.lit) < least {
+	if s == nil || b.featured == s || b.featured != nil && time.Since(b.featuredSince) < least {
 		return
 	}
-	b.spotlight, b.lit = s, time.Now()
+	b.featured, b.featuredSince = s, time.Now()
 }
 
-// done tells whether every story has ended.
-func (b *board) done() bool {
+// done reports whether every shop has ended.
+func (b *progress) done() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.shops {
@@ -144,22 +144,22 @@ func (b *board) done() bool {
 	return b.deadLetters > 0
 }
 
-// A wish is what a shop does next, decided by what it was told.
-type wish int
+// A reaction is what a shop does after an event.
+type reaction int
 
 const (
-	nothing wish = iota
+	nothing reaction = iota
 	enterCode
 )
 
-// hear takes a published event and returns what its shop does about it.
-func (b *board) hear(e schemas.Event) (*shop, wish) {
+// receive takes a published event and returns what its shop does about it.
+func (b *progress) receive(e schemas.Event) (*shop, reaction) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	short := strings.TrimPrefix(e.Type, "shop.invoicebox_")
 	if d, ok := e.Data.(schemas.DeadLetter); ok {
 		b.deadLetters++
-		b.tell(published, "", fmt.Sprintf("%s: %s at offset %d", short, d.Reason, d.Offset), bad)
+		b.add(published, "", fmt.Sprintf("%s: %s at offset %d", short, d.Reason, d.Offset), bad)
 		return nil, nothing
 	}
 	s := b.byID[e.Subject]
@@ -168,26 +168,26 @@ func (b *board) hear(e schemas.Event) (*shop, wish) {
 	}
 	s.events++
 	s.waits = false
-	if s.fate.name != fates[0].name {
-		defer b.light(s)
+	if s.scenario.name != scenarios[0].name {
+		defer b.feature(s)
 	}
 	switch d := e.Data.(type) {
 	case schemas.Invited:
-		b.tell(published, s.id, short+" ("+string(d.Outcome)+")", good)
+		b.add(published, s.id, short+" ("+string(d.Outcome)+")", good)
 		if s.step == selected {
 			s.step = invited
 			return s, enterCode
 		}
 	case schemas.InvitationFailed:
-		b.tell(published, s.id, short+": "+string(d.Reason), bad)
+		b.add(published, s.id, short+": "+string(d.Reason), bad)
 		s.reason = d.Reason
 		s.finish(failed(d.Final))
 	case schemas.Activated:
-		b.tell(published, s.id, short+" ("+string(d.Verification)+")", good)
+		b.add(published, s.id, short+" ("+string(d.Verification)+")", good)
 		s.ref = d.Credentials.Ref
 		s.finish(activated)
 	case schemas.ActivationFailed:
-		b.tell(published, s.id, short+": "+string(d.Reason)+", "+string(d.Action), bad)
+		b.add(published, s.id, short+": "+string(d.Reason)+", "+string(d.Action), bad)
 		s.reason = d.Reason
 		if s.cut && d.Reason == schemas.FailureOutcomeLost && s.extra == 0 {
 			s.extra = 1 // its answer died with the worker
@@ -210,14 +210,14 @@ func failed(final bool) ending {
 func (s *shop) finish(e ending) { s.step, s.end = ended, e }
 
 // watch copies what is new in the sandbox's log of requests to the feed.
-func (b *board) watch(requests []sandbox.Request) {
+func (b *progress) watch(requests []sandbox.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, q := range requests {
-		if q.Pending || b.told[q.RequestID] {
+		if q.Pending || b.seen[q.RequestID] {
 			continue
 		}
-		b.told[q.RequestID] = true
+		b.seen[q.RequestID] = true
 		s := b.owner(q.Subject)
 		if s == nil && q.Operation != "check" {
 			continue
@@ -243,15 +243,15 @@ func (b *board) watch(requests []sandbox.Request) {
 		case q.Status >= 400:
 			m = bad
 		}
-		b.tell(calls, id, text, m)
+		b.add(calls, id, text, m)
 		if m != good {
-			b.light(s)
+			b.feature(s)
 		}
 	}
 }
 
 // owner finds the shop that an address or a code belongs to.
-func (b *board) owner(subject string) *shop {
+func (b *progress) owner(subject string) *shop {
 	i := strings.Index(subject, "shop-")
 	if i < 0 {
 		return nil

@@ -17,15 +17,15 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// finale says what happened to whom, resolves one reference, and says what to
+// printResult prints what happened to the shops, resolves one reference, and prints what to
 // try next.
 //
-// It reports whether the worker kept its promises.
-func finale(ctx context.Context, w *output, b *board, s *stage, f flags, took time.Duration) bool {
+// It reports whether the worker kept its guarantees.
+func printResult(ctx context.Context, w *output, b *progress, s *environment, f flags, took time.Duration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.closing(w, widthOf(w.w), f, took)
-	held := b.promises(w, s.sandbox.Effects(), s.sandbox.Requests(), most(s.sandbox))
+	b.printTable(w, widthOf(w.w), f, took)
+	held := b.printGuarantees(w, s.sandbox.Effects(), s.sandbox.Requests(), most(s.sandbox))
 	for _, shop := range b.shops {
 		if shop.ref != "" {
 			_, _ = fmt.Fprintf(w, "\n%s was announced with\n  %s\n%s\n", shop.id, shop.ref, s.resolve(ctx, shop.ref))
@@ -35,15 +35,15 @@ func finale(ctx context.Context, w *output, b *board, s *stage, f flags, took ti
 	if !f.Keep {
 		_, _ = fmt.Fprint(w, `
 Next:  --keep             stays up so that you can look around
-       --profile hostile  misbehaves more than the stories ask for
+       --profile hostile  misbehaves more than the scenarios ask for
        README.md          how to run the service itself
 `)
 	}
 	return held
 }
 
-// promises counts what must never happen, and apart from it what may.
-func (b *board) promises(w io.Writer, effects sandbox.Effects, requests []sandbox.Request, most int) bool {
+// printGuarantees prints how often what must never happen did, and what may happen.
+func (b *progress) printGuarantees(w io.Writer, effects sandbox.Effects, requests []sandbox.Request, most int) bool {
 	spentTwice, mailedTwice, mailedAgain := 0, 0, 0
 	for _, a := range effects.Activations {
 		if a.Effects > 1 {
@@ -78,7 +78,7 @@ func counted(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-func (b *board) cuts(requests []sandbox.Request) int {
+func (b *progress) cuts(requests []sandbox.Request) int {
 	n := 0
 	for _, q := range requests {
 		if q.Operation != "check" && b.wasCut(q) {
@@ -90,7 +90,7 @@ func (b *board) cuts(requests []sandbox.Request) int {
 
 // inDoubt says whether a request for an address had no answer, or one that does
 // not say whether the e-mail was sent, or died with the worker.
-func (b *board) inDoubt(requests []sandbox.Request, address string) bool {
+func (b *progress) inDoubt(requests []sandbox.Request, address string) bool {
 	for _, q := range requests {
 		if q.Subject == address && (q.Status == 0 || q.Status == 408 || q.Status >= 500 || q.Fault != "" && q.Fault != "limit" || b.wasCut(q)) {
 			return true
@@ -99,21 +99,21 @@ func (b *board) inDoubt(requests []sandbox.Request, address string) bool {
 	return false
 }
 
-// closing is the table of stories, as wide as there is room for.
-func (b *board) closing(w io.Writer, width int, f flags, took time.Duration) {
-	_, _ = fmt.Fprintf(w, "\nWhat happened to whom (%d shops, %.1f s, profile %s, seed %d)\n\n", len(b.shops), took.Seconds(), f.Profile, f.Seed)
+// printTable prints the table of scenarios, as wide as there is room for.
+func (b *progress) printTable(w io.Writer, width int, f flags, took time.Duration) {
+	_, _ = fmt.Fprintf(w, "\nResults (%d shops, %.1f s, profile %s, seed %d)\n\n", len(b.shops), took.Seconds(), f.Profile, f.Seed)
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
-	const others = 39 // what all but the last column take
+	const others = 40 // what all but the last column take
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 4, WidthMax: max(20, width-others), WidthMaxEnforcer: text.WrapSoft}})
-	t.AppendHeader(table.Row{"Story", "Shops", "As told", "What it is about"})
-	var strays []*shop
+	t.AppendHeader(table.Row{"Scenario", "Shops", "Expected", "Description"})
+	var unexpected []*shop
 	unlucky, under := 0, 0
-	for _, fate := range fates {
+	for _, scenario := range scenarios {
 		n, fine := 0, 0
 		for _, s := range b.shops {
-			if s.fate.name != fate.name {
+			if s.scenario.name != scenario.name {
 				continue
 			}
 			n++
@@ -123,25 +123,25 @@ func (b *board) closing(w io.Writer, width int, f flags, took time.Duration) {
 			}
 			if s.good() {
 				fine++
-				if s.end != s.fate.end {
+				if s.end != s.scenario.end {
 					unlucky++
 				}
 			} else {
-				strays = append(strays, s)
+				unexpected = append(unexpected, s)
 			}
 		}
-		t.AppendRow(table.Row{fate.name, n, fine, fate.story})
+		t.AppendRow(table.Row{scenario.name, n, fine, scenario.description})
 	}
 	t.AppendRow(table.Row{"half a record", 1, b.deadLetters, "cannot be read: set aside and announced"})
 	t.Render()
 	if unlucky > 0 {
-		_, _ = fmt.Fprintf(w, "%d of them met a fault that their story does not have, and wait for a person\n", unlucky)
+		_, _ = fmt.Fprintf(w, "%d of them met a fault that their scenario does not have, and wait for an operator\n", unlucky)
 	}
 	if under > 0 {
 		_, _ = fmt.Fprintf(w, "%d are still on their way: Invoicebox fails so often that the account backs off\n", under)
 	}
-	for _, s := range strays {
-		_, _ = fmt.Fprintf(w, "not as told: %s (%s) ended as %q, reason %q\n", s.id, s.fate.name, s.end, s.reason)
+	for _, s := range unexpected {
+		_, _ = fmt.Fprintf(w, "not as expected: %s (%s) ended as %q, reason %q\n", s.id, s.scenario.name, s.end, s.reason)
 	}
 	cut := 0
 	for _, s := range b.shops {
@@ -162,7 +162,7 @@ func most(sb *sandbox.Sandbox) int {
 
 // resolve reads the secret behind a reference, as `invoicebox-worker resolve`
 // does, and shows just enough of it to recognise.
-func (s *stage) resolve(ctx context.Context, text string) string {
+func (s *environment) resolve(ctx context.Context, text string) string {
 	secret, err := s.read(ctx, text)
 	if err != nil {
 		return "  which does not resolve: " + err.Error()
@@ -170,7 +170,7 @@ func (s *stage) resolve(ctx context.Context, text string) string {
 	return fmt.Sprintf("  merchant %s, token (%d characters, %s…)", secret.MerchantID, len(secret.Token.Reveal()), secret.Token.Reveal()[:4])
 }
 
-func (s *stage) read(ctx context.Context, text string) (credentials.Secret, error) {
+func (s *environment) read(ctx context.Context, text string) (credentials.Secret, error) {
 	ref, err := schemas.ParseReference(text)
 	if err != nil {
 		return credentials.Secret{}, err
@@ -187,8 +187,8 @@ func (s *stage) read(ctx context.Context, text string) (credentials.Secret, erro
 	return credentials.NewSealed(app.BindKeys(j, s.keys)).Open(row)
 }
 
-// stay tells where everything is and waits for Ctrl-C.
-func stay(ctx context.Context, w io.Writer, s *stage) {
+// stay prints where everything is and waits for Ctrl-C.
+func stay(ctx context.Context, w io.Writer, s *environment) {
 	metrics, _ := s.metrics.Load().(string)
 	reference := ""
 	if j, err := sqlite.Open(ctx, sqlite.Options{Path: s.journal(), ReadOnly: true}); err == nil {

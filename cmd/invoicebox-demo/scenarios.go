@@ -6,7 +6,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// An ending is where a shop's story stops.
+// An ending is where a shop's scenario ends.
 type ending string
 
 // The endings.
@@ -18,39 +18,39 @@ const (
 	ignored   ending = "ignored"   // none of our business
 )
 
-// A fate is what happens to a shop. The words in front of addresses and codes
+// A scenario is what happens to a shop. The words in front of addresses and codes
 // make the sandbox misbehave; see its table of faults.
-type fate struct {
-	name    string
-	story   string
-	share   int      // of 40 shops
-	address string   // word before the address
-	codes   []string // words before the codes that the shop enters, one after the other
-	twice   bool     // the platform sends every event twice
-	other   bool     // the shop chose another provider
-	borrows bool     // it enters the code of another shop first
-	end     ending
-	reason  schemas.FailureReason // that the last failure event must name
+type scenario struct {
+	name        string
+	description string
+	share       int      // of 40 shops
+	address     string   // word before the address
+	codes       []string // words before the codes that the shop enters, one after the other
+	twice       bool     // the platform sends every event twice
+	other       bool     // the shop chose another provider
+	borrows     bool     // it enters the code of another shop first
+	end         ending
+	reason      schemas.FailureReason // that the last failure event must name
 }
 
-// fates is the cast, in the order of appearance.
-var fates = []fate{
-	{name: "smooth", story: "invited, code entered, activated", share: 20, codes: []string{""}, end: activated},
-	{name: "mistyped", story: "enters a wrong code, asks for a new one, is activated", share: 4, codes: []string{"rejected-", ""}, end: activated},
-	{name: "double click", story: "every event comes twice: one e-mail, one activation", share: 4, codes: []string{""}, twice: true, end: activated},
-	{name: "busy", story: "Invoicebox answers 503 twice: wait, try again", share: 2, codes: []string{"error503-"}, end: activated},
-	{name: "slow token", story: "its token works late: announced when it does", share: 1, codes: []string{"pending-token-"}, end: activated},
-	{name: "wrong address", story: "the e-mail address is refused", share: 2, address: "rejected-", end: refused, reason: schemas.FailureAddressRejected},
-	{name: "borrowed code", story: "another shop's code is not sent; its own works", share: 1, codes: []string{""}, borrows: true, end: activated},
-	{name: "lost answer", story: "one probe: lost, never \"wrong code\"; a new code works", share: 2, codes: []string{"lost-answer-", ""}, end: activated, reason: schemas.FailureOutcomeLost},
-	{name: "garbled answer", story: "200 with broken JSON: the answer is kept for a person", share: 1, codes: []string{"broken-json-"}, end: attention, reason: schemas.FailureAnswerUnreadable},
-	{name: "other provider", story: "chose another provider: ignored and counted", share: 3, other: true, end: ignored},
+// scenarios are in the order in which their first shops appear.
+var scenarios = []scenario{
+	{name: "smooth", description: "invited, code entered, activated", share: 20, codes: []string{""}, end: activated},
+	{name: "mistyped", description: "enters a wrong code, asks for a new one, is activated", share: 4, codes: []string{"rejected-", ""}, end: activated},
+	{name: "double click", description: "every event comes twice: one e-mail, one activation", share: 4, codes: []string{""}, twice: true, end: activated},
+	{name: "busy", description: "Invoicebox answers 503 twice: wait, try again", share: 2, codes: []string{"error503-"}, end: activated},
+	{name: "slow token", description: "its token works late: announced when it does", share: 1, codes: []string{"pending-token-"}, end: activated},
+	{name: "wrong address", description: "the e-mail address is refused", share: 2, address: "rejected-", end: refused, reason: schemas.FailureAddressRejected},
+	{name: "borrowed code", description: "another shop's code is not sent; its own works", share: 1, codes: []string{""}, borrows: true, end: activated},
+	{name: "lost answer", description: "one probe: lost, never \"wrong code\"; a new code works", share: 2, codes: []string{"lost-answer-", ""}, end: activated, reason: schemas.FailureOutcomeLost},
+	{name: "garbled answer", description: "200 with broken JSON: the answer is kept for a person", share: 1, codes: []string{"broken-json-"}, end: attention, reason: schemas.FailureAnswerUnreadable},
+	{name: "other provider", description: "chose another provider: ignored and counted", share: 3, other: true, end: ignored},
 }
 
-// A shop is one actor. Its fields after fate change under the board's lock.
+// A shop is one shop of the platform. Its fields after scenario change under the lock of progress.
 type shop struct {
-	id   string
-	fate fate
+	id       string
+	scenario scenario
 
 	step    step
 	end     ending
@@ -60,12 +60,12 @@ type shop struct {
 	events  int  // results about it
 	calls   int  // requests that the sandbox saw
 	waits   bool // its last call is to be made again
-	unlucky bool // the sandbox misbehaved beyond the story
+	unlucky bool // the sandbox misbehaved beyond the scenario
 	cut     bool // a call of it was under way when the worker was killed
 	extra   int  // codes that it needs for that
 }
 
-// A step is a column of the board.
+// A step is a column of the live view.
 type step int
 
 // The steps.
@@ -77,57 +77,59 @@ const (
 	ended
 )
 
-// cast gives n shops their fates, in the proportions of the table and with at
+// makeShops makes n shops with scenarios, in the proportions of the table and with at
 // least one of each as far as n goes.
-func cast(n int) []*shop {
+func makeShops(n int) []*shop {
 	total := 0
-	for _, f := range fates {
+	for _, f := range scenarios {
 		total += f.share
 	}
 	shops := make([]*shop, 0, n)
-	add := func(f fate) { shops = append(shops, &shop{id: fmt.Sprintf("shop-%02d", len(shops)+1), fate: f}) }
-	// The first smooth one lends its code to the borrowers.
-	for i := 0; i < len(fates) && len(shops) < n; i++ {
-		add(fates[i])
+	add := func(f scenario) {
+		shops = append(shops, &shop{id: fmt.Sprintf("shop-%02d", len(shops)+1), scenario: f})
 	}
-	for given := make([]int, len(fates)); len(shops) < n; {
+	// The first smooth one lends its code to the borrowers.
+	for i := 0; i < len(scenarios) && len(shops) < n; i++ {
+		add(scenarios[i])
+	}
+	for given := make([]int, len(scenarios)); len(shops) < n; {
 		// Whoever is furthest behind its share comes next.
 		next, lag := 0, -1.0
-		for i, f := range fates {
+		for i, f := range scenarios {
 			if l := float64(f.share)*float64(n)/float64(total) - float64(given[i]+1); l > lag {
 				next, lag = i, l
 			}
 		}
 		given[next]++
-		add(fates[next])
+		add(scenarios[next])
 	}
 	return shops
 }
 
-func (s *shop) address() string { return s.fate.address + s.id + "@shops.example" }
+func (s *shop) address() string { return s.scenario.address + s.id + "@shops.example" }
 
 // code is the n-th code that the shop enters, from 0.
 func (s *shop) code(n int, lender *shop) string {
-	if s.fate.borrows {
+	if s.scenario.borrows {
 		if n == 0 {
 			return lender.code(0, nil)
 		}
 		n--
 	}
-	word := s.fate.codes[min(n, len(s.fate.codes)-1)]
+	word := s.scenario.codes[min(n, len(s.scenario.codes)-1)]
 	return fmt.Sprintf("%s%s-%d", word, s.id, n+1)
 }
 
 // codes is how many codes the shop has to enter.
 func (s *shop) codes() int {
-	n := len(s.fate.codes) + s.extra
-	if s.fate.borrows {
+	n := len(s.scenario.codes) + s.extra
+	if s.scenario.borrows {
 		n++
 	}
 	return n
 }
 
-// now says where the shop stands, for the line that tells its story.
+// now says where the shop stands, for the line that describes it.
 func (s *shop) now() string {
 	switch {
 	case s.end == activated:
@@ -140,7 +142,7 @@ func (s *shop) now() string {
 		return "ignored"
 	case s.step == entered && s.cut && s.reason == "":
 		return "its answer died with the worker: silence first, then one question"
-	case s.step == entered && s.entered == 1 && s.fate.name == "lost answer" && s.reason == "":
+	case s.step == entered && s.entered == 1 && s.scenario.name == "lost answer" && s.reason == "":
 		return "no answer came: silence first, then one question"
 	case s.waits:
 		return "waits to be called again"
@@ -154,12 +156,12 @@ func (s *shop) now() string {
 	return "chose Invoicebox"
 }
 
-// good tells whether the shop's end is the one that its story asks for. Where
+// good reports whether the shop's end is the one that its scenario asks for. Where
 // the sandbox misbehaved by itself (profiles realistic and hostile), a person's
 // attention is a good end too.
 func (s *shop) good() bool {
 	if s.unlucky && s.end == attention {
 		return true
 	}
-	return s.end == s.fate.end && (s.fate.reason == "" || s.reason == s.fate.reason)
+	return s.end == s.scenario.end && (s.scenario.reason == "" || s.reason == s.scenario.reason)
 }

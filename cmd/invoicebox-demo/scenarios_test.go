@@ -9,51 +9,51 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-func TestCastGivesEveryStoryAShop(t *testing.T) {
-	for _, n := range []int{len(fates), 40, 500} {
-		shops := cast(n)
+func TestMakeShops(t *testing.T) {
+	for _, n := range []int{len(scenarios), 40, 500} {
+		shops := makeShops(n)
 		if len(shops) != n {
 			t.Fatalf("cast(%d) gives %d shops", n, len(shops))
 		}
 		count := map[string]int{}
 		ids := map[string]bool{}
 		for _, s := range shops {
-			count[s.fate.name]++
+			count[s.scenario.name]++
 			ids[s.id] = true
 		}
 		if len(ids) != n {
 			t.Errorf("cast(%d): two shops share an id", n)
 		}
-		for _, f := range fates {
+		for _, f := range scenarios {
 			if count[f.name] == 0 {
-				t.Errorf("cast(%d): nobody has the story %q", n, f.name)
+				t.Errorf("cast(%d): nobody has the scenario %q", n, f.name)
 			}
 		}
 	}
 	count := map[string]int{}
-	for _, s := range cast(40) {
-		count[s.fate.name]++
+	for _, s := range makeShops(40) {
+		count[s.scenario.name]++
 	}
-	for _, f := range fates {
+	for _, f := range scenarios {
 		if count[f.name] != f.share {
-			t.Errorf("of 40 shops %d have the story %q, want %d", count[f.name], f.name, f.share)
+			t.Errorf("of 40 shops %d have the scenario %q, want %d", count[f.name], f.name, f.share)
 		}
 	}
 }
 
 // The contract's limits and the sandbox's words hold for everything that the
 // shops send.
-func TestStoriesFitTheContract(t *testing.T) {
+func TestScenariosFitTheContract(t *testing.T) {
 	words := map[string]bool{"": true}
 	for _, w := range sandbox.Faults() {
 		words[w.Word] = true
 	}
-	shops := cast(500)
+	shops := makeShops(500)
 	for _, s := range shops {
-		if !words[s.fate.address] {
-			t.Errorf("the sandbox does not know the word %q", s.fate.address)
+		if !words[s.scenario.address] {
+			t.Errorf("the sandbox does not know the word %q", s.scenario.address)
 		}
-		for _, w := range s.fate.codes {
+		for _, w := range s.scenario.codes {
 			if !words[w] {
 				t.Errorf("the sandbox does not know the word %q", w)
 			}
@@ -67,32 +67,32 @@ func TestStoriesFitTheContract(t *testing.T) {
 }
 
 func TestTheBoardFollowsAShop(t *testing.T) {
-	shops := cast(len(fates))
-	b := newBoard(shops)
+	shops := makeShops(len(scenarios))
+	b := newProgress(shops)
 	mistyped := shops[1]
 	mistyped.step = selected
 	event := func(data schemas.Data) schemas.Event {
 		return schemas.Event{Type: schemas.TypeActivated, Subject: mistyped.id, Data: data}
 	}
-	if s, w := b.hear(event(schemas.Invited{Outcome: schemas.OutcomeSent})); s != mistyped || w != enterCode || s.step != invited {
+	if s, w := b.receive(event(schemas.Invited{Outcome: schemas.OutcomeSent})); s != mistyped || w != enterCode || s.step != invited {
 		t.Errorf("after the invitation: %v, step %d", w, mistyped.step)
 	}
 	mistyped.entered = 1
 	failed := schemas.ActivationFailed{Reason: schemas.FailureCodeRejected, Action: schemas.ActionRequestNewCode, Final: true}
-	if _, w := b.hear(event(failed)); w != enterCode || mistyped.step == ended {
+	if _, w := b.receive(event(failed)); w != enterCode || mistyped.step == ended {
 		t.Error("a refused code does not make the shop enter the next one")
 	}
 	mistyped.entered = 2
-	if _, w := b.hear(event(schemas.Activated{})); w != nothing || !mistyped.good() {
+	if _, w := b.receive(event(schemas.Activated{})); w != nothing || !mistyped.good() {
 		t.Errorf("activated: %v, %q", w, mistyped.end)
 	}
 	lost := shops[7]
 	lost.step, lost.entered = entered, 1
-	if _, w := b.hear(schemas.Event{Subject: lost.id, Data: schemas.ActivationFailed{Reason: schemas.FailureOutcomeLost, Action: schemas.ActionRequestNewCode}}); w != enterCode {
+	if _, w := b.receive(schemas.Event{Subject: lost.id, Data: schemas.ActivationFailed{Reason: schemas.FailureOutcomeLost, Action: schemas.ActionRequestNewCode}}); w != enterCode {
 		t.Error("a lost code does not make the shop enter the next one")
 	}
 	lost.entered = 2
-	b.hear(schemas.Event{Subject: lost.id, Data: schemas.Activated{}})
+	b.receive(schemas.Event{Subject: lost.id, Data: schemas.Activated{}})
 	if lost.end != activated || !lost.good() {
 		t.Errorf("lost answer: %q, %q", lost.end, lost.reason)
 	}
@@ -103,7 +103,7 @@ func TestTheBoardFollowsAShop(t *testing.T) {
 }
 
 func TestTheBoardTellsEachCallOnce(t *testing.T) {
-	b := newBoard(cast(len(fates)))
+	b := newProgress(makeShops(len(scenarios)))
 	log := []sandbox.Request{
 		{RequestID: "1", Operation: sandbox.Invite, Subject: "shop-01@shops.example", Status: 200},
 		{RequestID: "2", Operation: sandbox.Activate, Subject: "code-shop-02-1", Pending: true},
