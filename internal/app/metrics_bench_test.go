@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"database/sql"
 	"net/http"
 	"net/http/httptest"
@@ -10,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/prometheus/client_golang/prometheus"
 	_ "modernc.org/sqlite"
 
@@ -40,23 +38,36 @@ var millionOperations = []string{
 // figures, which no scrape waits for.
 func BenchmarkMetricsOfMillion(b *testing.B) {
 	for name, c := range map[string]struct {
-		driver, bytes string
-		address       func(b *testing.B) (journal, database string)
+		bytes string // the type
+		// database makes one, and returns its address and what executes a statement.
+		database func(b *testing.B) (address string, exec func(sql string))
 	}{
-		"SQLite": {"sqlite", "BLOB", func(b *testing.B) (journal, database string) {
+		"SQLite": {"BLOB", func(b *testing.B) (string, func(string)) {
 			b.Helper()
 			path := filepath.Join(b.TempDir(), "journal.db")
-			return "sqlite:" + path, path
+			return "sqlite:" + path, func(text string) {
+				b.Helper()
+				db, err := sql.Open("sqlite", path)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer func() { _ = db.Close() }()
+				if _, err := db.ExecContext(b.Context(), text); err != nil {
+					b.Fatalf("%v: %s", err, text)
+				}
+			}
 		}},
-		"PostgreSQL": {"pgx", "BYTEA", func(b *testing.B) (journal, database string) {
+		"PostgreSQL": {"BYTEA", func(b *testing.B) (string, func(string)) {
 			b.Helper()
-			address := pgtest.Start(b).Database(b, "")
-			return address, address
+			server := pgtest.Start(b)
+			address := server.Database(b, "")
+			name := address[strings.LastIndex(address, "/")+1 : strings.LastIndex(address, "?")]
+			return address, func(text string) { server.Exec(b, name, text) }
 		}},
 	} {
 		b.Run(name, func(b *testing.B) {
 			o := Defaults()
-			address, database := c.address(b)
+			address, exec := c.database(b)
 			o.JournalURL = address
 			open := func() interface {
 				statsReader
@@ -72,7 +83,10 @@ func BenchmarkMetricsOfMillion(b *testing.B) {
 			if err := open().Close(); err != nil { // makes the tables
 				b.Fatal(err)
 			}
-			fillMillion(b, c.driver, database, c.bytes)
+			now := strings.NewReplacer("NOW", "1790000000000000", "BYTES", c.bytes)
+			for _, text := range millionOperations {
+				exec(now.Replace(text))
+			}
 			j := open()
 			b.Cleanup(func() { _ = j.Close() })
 			r := filling{prometheus.NewRegistry()}
@@ -104,21 +118,6 @@ func measureScrapes(b *testing.B, gatherer prometheus.Gatherer) {
 	b.ReportMetric(float64(response.size), "bytes/scrape")
 	if response.size < 10_000 || response.size > 1<<20 {
 		b.Errorf("a scrape has %d bytes", response.size)
-	}
-}
-
-func fillMillion(b *testing.B, driver, source, bytes string) {
-	b.Helper()
-	db, err := sql.Open(driver, source)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	now := strings.NewReplacer("NOW", "1790000000000000", "BYTES", bytes)
-	for _, text := range millionOperations {
-		if _, err := db.ExecContext(context.Background(), now.Replace(text)); err != nil {
-			b.Fatalf("%v: %s", err, text)
-		}
 	}
 }
 

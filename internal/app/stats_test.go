@@ -118,7 +118,7 @@ func TestStartGauges(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
 				var begins []time.Duration
-				wait := func() { time.Sleep(c.read) }
+				wait := func() { <-time.After(c.read) }
 				stats := newStatsCollector(&fakeStats{err: c.err, read: func() {
 					begins = append(begins, time.Since(start))
 					wait()
@@ -139,7 +139,7 @@ func TestStartGauges(t *testing.T) {
 				if took := time.Since(start); took != 0 {
 					t.Errorf("a scrape waited for %s", took)
 				}
-				time.Sleep(c.want[len(c.want)-1] + time.Second/2)
+				<-time.After(c.want[len(c.want)-1] + time.Second/2)
 				if err := stop(); err != nil {
 					t.Error(err)
 				}

@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -54,7 +55,7 @@ func newNetwork(t testing.TB, hosts int) (*network, error) {
 }
 
 func ip(args ...string) error {
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil { // #nosec G204 -- a program of this machine
+	if out, err := exec.CommandContext(context.Background(), "ip", args...).CombinedOutput(); err != nil { // #nosec G204 -- a program of this machine
 		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
 	}
 	return nil
