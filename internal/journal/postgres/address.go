@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A URLError says what is wrong with the URL of a database, or with what libpq's
-// variables and files add to it. Its words hold no password.
+// A URLError describes what is wrong with the URL of a database, or with libpq's variables
+// and files. Words contains no password.
 type URLError struct{ Words string }
 
 func (e *URLError) Error() string { return "journal: the URL of the database: " + e.Words }
@@ -31,8 +31,8 @@ var unsupported = []string{
 	"scram_client_key", "scram_server_key", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcompression", "sslcrl", "sslcrldir", "sslkeylogfile", "tcp_user_timeout",
 }
 
-// HoldsPassword reports whether a URL holds a password, which every user of the
-// machine could read in the list of processes.
+// HoldsPassword reports whether a URL contains a password, which every user of the machine
+// could read in the list of processes.
 func HoldsPassword(address string) bool {
 	params, password, err := split(address)
 	if err != nil {
@@ -44,8 +44,8 @@ func HoldsPassword(address string) bool {
 	return password
 }
 
-// CheckURL says what is wrong with the form of a URL; the error is a [*URLError].
-// It reads no file and makes no connection.
+// CheckURL checks the form of a URL; the error is a [*URLError]. It reads no file and
+// makes no connection.
 func CheckURL(address string) error {
 	params, _, err := split(address)
 	if err != nil {
@@ -64,8 +64,8 @@ func CheckURL(address string) error {
 	return nil
 }
 
-// split takes a URL apart as libpq does: several hosts, addresses in brackets and
-// escaped paths of sockets are more than a URL of the web can be.
+// split parses a URL as libpq does: several hosts, addresses in brackets and escaped paths
+// of sockets are not possible in a URL of the web.
 func split(address string) (params map[string]string, password bool, err error) {
 	_, rest, found := strings.Cut(address, "://")
 	if !found || strings.ContainsAny(address, "#\x00") {
@@ -92,14 +92,14 @@ func split(address string) (params map[string]string, password bool, err error) 
 	return params, password, nil
 }
 
-// Files are what libpq's variables, a service and the URL name for a connection.
+// Files are the files that libpq's variables, a service and the URL name for a connection.
 type Files struct {
 	PasswordFile string
-	Named        bool // the password file was named, and is not the usual one
+	Named        bool // the password file was named, so it is not the default one
 	KeyFile      string
 }
 
-// FilesOf tells which files with secrets a URL leads to.
+// FilesOf returns the files with secrets that a connection to a URL uses.
 func FilesOf(address string) (Files, error) {
 	params, _, err := split(address)
 	if err != nil {
@@ -144,8 +144,8 @@ func FilesOf(address string) (Files, error) {
 	return f, nil
 }
 
-// parse reads a URL and what belongs to it. It refuses a connection beyond this
-// machine that may be made in the clear without anybody having said so.
+// parse parses a URL with libpq's variables and files. It refuses a connection to another
+// machine that may be unencrypted, unless the operator has permitted that explicitly.
 func parse(address string) (*pgx.ConnConfig, error) {
 	if strings.Contains(address, "://") {
 		if err := CheckURL(address); err != nil {
@@ -154,7 +154,7 @@ func parse(address string) (*pgx.ConnConfig, error) {
 	}
 	c, err := pgx.ParseConfig(address)
 	if err != nil {
-		// The driver's own words hold the URL.
+		// The driver's own text contains the URL.
 		for _, part := range []string{"failed to configure TLS", "failed to read service"} {
 			if inner := errors.Unwrap(err); inner != nil && strings.Contains(err.Error(), part) {
 				return nil, &URLError{Words: part + ": " + inner.Error()}
@@ -165,13 +165,13 @@ func parse(address string) (*pgx.ConnConfig, error) {
 	weakest := verified
 	for _, host := range transports(c) {
 		if host.transport == fallsBack {
-			return nil, &URLError{Words: fmt.Sprintf("the connection to %s would be made without TLS where the server offers none, and without a look at its certificate: add sslmode=verify-full "+
-				"(with sslrootcert=FILE where the certificate is signed by an authority of your own), or choose less in so many words with sslmode=verify-ca, require or disable", host.name)}
+			return nil, &URLError{Words: fmt.Sprintf("the connection to %s would be made without TLS if the server offers none, and without verifying its certificate: add sslmode=verify-full "+
+				"(with sslrootcert=FILE if an authority of your own signs the certificate), or permit less explicitly with sslmode=verify-ca, require or disable", host.name)}
 		}
 		weakest = min(weakest, host.transport)
 	}
 	if weakest < verified && c.RequireAuth == "" {
-		// Whoever answers in the server's place would be given the password itself.
+		// An impostor in the server's place would get the password itself.
 		c.RequireAuth = "!password"
 	}
 	lookup := c.LookupFunc
@@ -184,8 +184,8 @@ func parse(address string) (*pgx.ConnConfig, error) {
 	return c, nil
 }
 
-// Weakness says in words how a connection beyond this machine is less protected
-// than it can be; "" where it is not.
+// Weakness describes how a connection to another machine is less protected than it can be;
+// "" if it is not.
 func Weakness(address string) string {
 	c, err := parse(address)
 	if err != nil {
@@ -199,8 +199,7 @@ func Weakness(address string) string {
 	return ""
 }
 
-// A transport is how a connection beyond this machine is protected, the weakest
-// first.
+// A transport is the protection of a connection to another machine, the weakest first.
 type transport uint8
 
 const (
@@ -222,9 +221,9 @@ type hostTransport struct {
 	transport transport
 }
 
-// transports are those of the hosts that are not this machine, from what the
-// driver made of the URL, the variables and the service: so it does not matter
-// where sslmode was given.
+// transports returns those of the hosts that are not this machine. It uses the driver's
+// result from the URL, the variables and the service, so that it does not matter where
+// sslmode was set.
 func transports(c *pgx.ConnConfig) []hostTransport {
 	var out []hostTransport
 	add := func(host string, port uint16, of transport) {
@@ -253,7 +252,7 @@ func transports(c *pgx.ConnConfig) []hostTransport {
 	return out
 }
 
-// isLoopback reports whether a host is this machine whatever a resolver says.
+// isLoopback reports whether a host is this machine, whatever a resolver returns.
 func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return err == nil && address.Unmap().IsLoopback() || isLocalhost(host)

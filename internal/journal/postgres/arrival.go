@@ -14,11 +14,11 @@ import (
 	"invoicebox-worker/internal/journal/move"
 )
 
-// LongestWindow is the longest window of a ledger that a moved journal counts
-// from its first moment on: the source does not know its windows.
+// LongestWindow is the longest window of a ledger for which a moved journal has the
+// requests from the start: the source does not know the windows of its ledgers.
 const LongestWindow = time.Hour
 
-// A series gives numbers: the next is above those of the columns.
+// A series assigns numbers: the next one is above those of the columns.
 type series struct {
 	name    string // of the sequence; or of the table whose id it is
 	columns []string
@@ -37,8 +37,7 @@ func allSeries() []series {
 	return list
 }
 
-// Append copies rows in one transaction, which makes sure that the move is still
-// this one.
+// Append copies rows in one transaction, which checks that no other move was begun.
 func (t *Target) Append(ctx context.Context, table move.Table, next func() (move.Row, error)) error {
 	return t.within(ctx, func(tx pgx.Tx) error {
 		columns := slices.Concat(table.Columns, table.Made)
@@ -74,13 +73,14 @@ func (t *Target) made(ctx context.Context, tx pgx.Tx, table move.Table) (values 
 		case "ledger.taken":
 			values = append(values, int64(0))
 		default:
-			return nil, fmt.Errorf("nobody makes column %s of table %s", name, table.Name)
+			return nil, fmt.Errorf("no value for column %s of table %s", name, table.Name)
 		}
 	}
 	return values, nil
 }
 
-// within runs a transaction of the move that was begun.
+// within runs a transaction of the move that was begun, and checks that no other was
+// begun.
 func (t *Target) within(ctx context.Context, f func(pgx.Tx) error) error {
 	if t.state == nil {
 		return errors.New("the move was not begun")
@@ -98,8 +98,8 @@ func (t *Target) within(ctx context.Context, f func(pgx.Tx) error) error {
 	}))
 }
 
-// Settle writes facts and sets the series. The statistics of tables that were
-// filled at once are those of empty ones, so they are made too.
+// Settle writes facts and sets the series. It also updates the statistics, because the
+// tables were filled at once and have those of empty tables.
 func (t *Target) Settle(ctx context.Context, facts map[string][]byte) error {
 	if err := t.within(ctx, func(tx pgx.Tx) error {
 		for name, value := range facts {
@@ -148,7 +148,7 @@ func (t *Target) Facts(ctx context.Context) (map[string][]byte, error) {
 	return facts, readable(rows.Err())
 }
 
-// Finish takes the mark away, by which a worker can open the journal.
+// Finish removes the mark, so that a worker can open the journal.
 func (t *Target) Finish(ctx context.Context, audit journal.AuditEntry) error {
 	audit.At = time.UnixMicro(t.j.clock.Now())
 	return t.within(ctx, func(tx pgx.Tx) error {
@@ -178,7 +178,7 @@ func refuseUnfinished(ctx context.Context, q queryer) error {
 		return err
 	}
 	if copying {
-		return fmt.Errorf("%w: run `invoicebox-worker journal migrate` again, it goes on", journal.ErrUnfinished)
+		return fmt.Errorf("%w: run `invoicebox-worker journal migrate` again to continue", journal.ErrUnfinished)
 	}
 	return nil
 }

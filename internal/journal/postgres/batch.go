@@ -37,9 +37,9 @@ func newBatch(j *Journal, conn *pgx.Conn) *batch {
 // first returns the beginning of a statement for errors. A statement contains no values.
 func first(sql string) string { return sql[:min(len(sql), 40)] }
 
-// transient reports whether the same transaction may succeed when it is run again: it
-// was in a deadlock or conflict with another replica, which may have inserted the same
-// row, or somebody canceled it.
+// transient reports whether the same transaction may succeed when it is run again: it was
+// in a deadlock or conflict with another replica, which may have inserted the same row, or
+// an operator canceled it.
 func transient(err error) bool {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.Code == "40P01" || e.Code == "40001" || e.Code == "55P03" || e.Code == "57014" || e.Code == "23505"

@@ -6,28 +6,28 @@ import (
 )
 
 const (
-	// presentSQL is the database's clock in microseconds; a test gives it.
+	// presentSQL is the database's clock in microseconds; a test sets it.
 	presentSQL = "SELECT coalesce($1::bigint, " + serverClock + ")"
 	// serverClock is the server's clock in microseconds.
 	serverClock = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 )
 
-// A clock translates between the database's time, by which leases, waits and
-// permits are counted, and the instants of this process. What it knows are pairs
-// of both, learned with every transaction: the tightest of them holds for a
-// while, so that neither clock's drift grows. Where it is not exact it errs
-// towards later: nothing is due, and no permit back, before its time.
+// A clock converts between the database's time, by which leases, waits and permits are
+// counted, and the instants of this process. It learns pairs of both with every
+// transaction. The tightest pair is used for a while, so that the drift of the clocks does
+// not add up. An inexact result is too late rather than too early: nothing is due, and no
+// permit available, before its time.
 type clock struct {
 	now  func() time.Time
 	test bool // now is the database's clock, too
 
 	mu     sync.Mutex
-	before time.Time // the local instants around
+	before time.Time // the local instants before and after
 	after  time.Time
 	at     int64 // the database's time
 }
 
-// holds is how long a pair is preferred to a looser one.
+// holds is for how long a pair is preferred to a looser one.
 const holds = 10 * time.Second
 
 func newClock(now func() time.Time) *clock {
@@ -37,7 +37,7 @@ func newClock(now func() time.Time) *clock {
 	return &clock{now: now, test: true}
 }
 
-// given is the present for presentSQL: the test's, or none.
+// given is the argument of presentSQL: the test's time, or NULL.
 func (c *clock) given() any {
 	if c.test {
 		return c.now().UnixMicro()
@@ -49,19 +49,19 @@ func (c *clock) learn(before, after time.Time, at int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tighter := after.Sub(before) <= c.after.Sub(c.before)
-	// The two have drifted apart, or one of the machines was suspended or its clock
-	// set: what was known is wrong, however tight it is.
+	// The clocks have drifted apart, a machine was suspended, or a clock was set: the pair
+	// is wrong, however tight it is.
 	belied := at > c.at+after.Sub(c.before).Microseconds() || at < c.at+before.Sub(c.after).Microseconds()
 	if c.at == 0 || c.test || tighter || belied || after.Sub(c.after) > holds {
 		c.before, c.after, c.at = before, after, at
 	}
 }
 
-// micros is about the present by the database's clock.
+// Now is approximately the present time of the database's clock.
 func (c *clock) Now() int64 { return c.Stamp(c.now()) }
 
-// stamp turns an instant of this process into the database's time, if in doubt
-// a later one. The zero time is 0.
+// Stamp converts an instant of this process into the database's time, rather too late than
+// too early. The zero time is 0.
 func (c *clock) Stamp(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -71,8 +71,7 @@ func (c *clock) Stamp(t time.Time) int64 {
 	return c.at + t.Sub(c.before).Microseconds()
 }
 
-// stampUp is stamp, rounded up to the next whole microsecond: for the end of what
-// has to have passed.
+// StampUp is Stamp, rounded up to the next whole microsecond: for the end of a wait.
 func (c *clock) StampUp(t time.Time) int64 {
 	at := c.Stamp(t)
 	if at == 0 {
@@ -86,7 +85,7 @@ func (c *clock) StampUp(t time.Time) int64 {
 	return at
 }
 
-// instant is the way back, if in doubt a later one.
+// Instant is the inverse of Stamp, rather too late than too early.
 func (c *clock) Instant(micros int64) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

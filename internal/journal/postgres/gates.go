@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// circuitTimes caches the instants of the accounts' circuit breakers as the caller set or got them. As
-// long as a circuit breaker has not changed, the caller gets the same instants. Translated again,
-// they would differ after each correction of the clock's offset.
+// circuitTimes caches the instants of the accounts' circuit breakers as the caller set or
+// got them. Until a circuit breaker changes, the caller gets the same instants. Converted
+// again, they would differ after each correction of the clock's offset.
 type circuitTimes struct {
 	mu sync.Mutex
 	of map[int64]circuitTime

@@ -14,18 +14,18 @@ import (
 // inspectedCommits is how many commits Inspect measures.
 const inspectedCommits = 7
 
-// An Inspection is what a server shows about the durability of its commits.
+// An Inspection is the measured durability of a server's commits.
 type Inspection struct {
 	Commit   time.Duration // the median of a few commits
 	ClockOff time.Duration // the server's clock minus this machine's
-	// ClockDoubt bounds the error of ClockOff: the round trip of the question.
+	// ClockDoubt bounds the error of ClockOff: the round trip of the query.
 	ClockDoubt  time.Duration
 	Standbys    int  // servers that follow this one now
 	Synchronous bool // a commit waits for a standby
 }
 
-// Inspect measures commits and clock of a server that can be written. It leaves nothing
-// behind: each commit is of a message in the server's log that nobody reads.
+// Inspect measures commits and clock of a server that can be written. It leaves no data:
+// each commit contains only a message in the server's log, which nobody reads.
 func Inspect(ctx context.Context, o Options) (Inspection, error) {
 	var found Inspection
 	config, err := parse(o.URL)

@@ -27,16 +27,16 @@ func run(ctx context.Context, tx pgx.Tx, steps []step) error {
 // buryTries is how often bury tries to end the leases of those that are gone.
 const buryTries = 10
 
-// bury ends the leases of replicas whose session is gone. They may still run:
-// what they do later is fenced off by the claims' numbers, and what they had sent
-// is unknown. One that opens the journal also makes sure that it may, and, when
-// no other is at work, follows a clock that was stepped meanwhile.
+// bury ends the leases of replicas whose session is gone. They may still run: the claim
+// numbers fence off their later steps, and the outcome of their requests is unknown. An
+// opening process also checks that it may open and, if no other replica runs, adapts the
+// times to a clock that was set meanwhile.
 func (s *session) bury(ctx context.Context, opening bool) error {
 	ended := false
 	err := s.j.bounded(ctx, func(ctx context.Context) (err error) {
-		// It takes operations as they come, and not behind their shops, as the
-		// writers do: where it met one of them in a circle the server ended it, a
-		// second after it had begun to wait.
+		// It locks operations in any order, and not after their shops as the writers do.
+		// In a deadlock the server ends this transaction, one second after it began to
+		// wait.
 		for range buryTries {
 			if ended, err = s.buryIn(ctx, opening); !transient(err) {
 				break
@@ -65,8 +65,8 @@ func (s *session) buryIn(ctx context.Context, opening bool) (ended bool, err err
 			}
 		}
 		if len(gone) > 0 && !opening {
-			// In a database that moved nobody is buried before that was noticed: what
-			// they did last may be missing in it.
+			// If the database moved, no leases are ended before that was noticed, because
+			// the database may lack the last changes of those replicas.
 			if here, err := s.j.stayed(ctx, tx); err != nil || !here {
 				return err
 			}
@@ -103,8 +103,8 @@ func (s *session) buryIn(ctx context.Context, opening bool) (ended bool, err err
 	return ended, err
 }
 
-// others finds the replicas that are gone, and tells whether none is at work. A
-// lock that can be had is nobody's; it is held to the end of the transaction.
+// others finds the replicas that are gone, and reports whether none runs. A lock that can
+// be acquired belongs to no process; it is held to the end of the transaction.
 func (s *session) others(ctx context.Context, tx pgx.Tx) (gone []int64, alone bool, err error) {
 	rows, err := tx.Query(ctx, "SELECT x.id, x.ready, pg_try_advisory_xact_lock($1, x.id::int) FROM (SELECT id, ready FROM replica WHERE id <> $2 ORDER BY id OFFSET 0) x",
 		s.j.lockKey, s.number())
@@ -138,9 +138,8 @@ func endLeases(now int64, gone []int64) (list []step) {
 		step{"DELETE FROM replica WHERE id = ANY($1)", []any{gone}})
 }
 
-// rebase is for a clock that was stepped while no replica was there: what ended before
-// now did so by now, and see [steps.BoundTimes]. The ledgers are made anew from the
-// attempts.
+// rebase is for a clock that was set while no replica ran: ends later than now become now,
+// and see [steps.BoundTimes]. The ledgers are derived again from the attempts.
 func rebase(now int64) []step {
 	at, both := []any{now}, []any{now, steps.LookBack.Microseconds()}
 	list := []step{

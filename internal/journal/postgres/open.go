@@ -23,24 +23,24 @@ import (
 
 // Options of a journal.
 type Options struct {
-	// URL of the database: postgres://…, or libpq's key=value form. What it does
-	// not say comes from libpq's variables and password file. A search_path
-	// names the schema, which must exist.
+	// URL of the database: postgres://…, or libpq's key=value form. Missing parameters
+	// come from libpq's variables and password file. A search_path names the schema, which
+	// must exist.
 	URL string
-	// Planner decides what events lead to. Needed unless ReadOnly.
+	// Planner decides what events lead to. It is required unless ReadOnly.
 	Planner journal.Planner
-	// Logger gets what nobody is told otherwise; nil discards.
+	// Logger logs what no error reports; nil discards it.
 	Logger *slog.Logger
-	// ReadOnly opens a journal that exists, to be read, and to append audit entries
-	// and intents; every other change fails with [journal.ErrReadOnly].
+	// ReadOnly opens an existing journal to read it, and to append audit entries and
+	// intents; every other change fails with [journal.ErrReadOnly].
 	ReadOnly bool
-	// Recover opens a journal whose recovery is due or did not end; else such a
-	// one is refused with [journal.ErrCopy].
+	// Recover opens a journal whose recovery is due or did not end. Otherwise it is
+	// refused with [journal.ErrCopy].
 	Recover bool
 	// Now is the clock of a test; nil is the database's.
 	Now func() time.Time
-	// Mark tells a database from its copies; nil asks the server. It is for tests
-	// in which a copy stands for the database itself.
+	// Mark distinguishes a database from its copies; nil asks the server. It is for tests
+	// in which a copy replaces the database itself.
 	Mark func() string
 
 	migrations fs.FS  // of tests; nil is this program's
@@ -48,8 +48,8 @@ type Options struct {
 	tracer     pgx.QueryTracer
 }
 
-// A Journal is the durable memory in a PostgreSQL database, shared with the
-// other replicas. It implements [journal.Journal].
+// A Journal is the durable store in a PostgreSQL database, shared with the other replicas.
+// It implements [journal.Journal].
 type Journal struct {
 	*steps.Journal
 	rowTexts rowTexts
@@ -66,7 +66,7 @@ type Journal struct {
 	lockKey  int32  // the first half of all advisory locks
 	session  *session
 	bounds   bounds
-	away     atomic.Bool // the database could not be reached just now
+	away     atomic.Bool // the last connection failed
 	pulse    pulse
 	known    atomic.Pointer[uuid.UUID] // the identity that the database has to have
 	recovers atomic.Bool               // this process has begun a recovery
@@ -82,7 +82,7 @@ type Journal struct {
 	freed chan struct{}
 	knows int64 // the version of the tables that this program was written for
 
-	// The writer's own.
+	// State of the writer.
 	conn             *pgx.Conn    // nil while it has to be opened again
 	inserted         atomic.Int64 // rows, so far
 	replanAt         int64        // of inserted: plans are made again
@@ -102,8 +102,9 @@ type Journal struct {
 // oldest is the first version of PostgreSQL that is supported.
 const oldest = 140000
 
-// Open opens or makes a journal. Its errors wrap [journal.ErrNewer],
-// [journal.ErrNotDurable] or [journal.ErrCopy], or say in words what is wrong with the database.
+// Open opens or creates a journal. Its errors wrap [journal.ErrNewer],
+// [journal.ErrNotDurable] or [journal.ErrCopy], or describe what is wrong with the
+// database.
 func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -178,7 +179,7 @@ func (j *Journal) openReaders(ctx context.Context) error {
 	return j.unshared(ctx)
 }
 
-// check refuses a server on which a commit is no promise.
+// check refuses a server whose commits are not durable.
 func (j *Journal) check(ctx context.Context) error {
 	var version int
 	var fsync, pages, synchronous, encoding string
@@ -206,7 +207,7 @@ func (j *Journal) check(ctx context.Context) error {
 	return nil
 }
 
-// identify reads the journal's identity, made by whoever comes first.
+// identify reads the journal's identity. The first process creates it.
 func (j *Journal) identify(ctx context.Context) error {
 	if !j.beside {
 		id := uuid.New()
@@ -220,8 +221,8 @@ func (j *Journal) identify(ctx context.Context) error {
 		return err
 	}
 	j.known.Store(&j.identity)
-	// Locks and channels are the database's; there may be other journals in it, and
-	// the identity changes with a recovery.
+	// Locks and channels belong to the database, which may contain other journals. The
+	// identity changes with a recovery, so it cannot name them.
 	return j.read(ctx, "SELECT 'meta'::regclass::oid::bigint", func(r row) error {
 		j.channel = "invoicebox_" + strconv.FormatInt(r.int(0), 10)
 		j.lockKey = int32(uint32(r.int(0))) // #nosec G115 -- an oid has 32 bits
@@ -229,7 +230,7 @@ func (j *Journal) identify(ctx context.Context) error {
 	})
 }
 
-// dial opens a connection and makes sure of what it promises.
+// dial opens a connection and checks its settings.
 func (j *Journal) dial(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := connect(ctx, j.options.URL, j.config)
 	if err != nil {
@@ -247,14 +248,14 @@ func (j *Journal) dial(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// Identity is the journal's own id, made with it and never changed.
+// Identity is the journal's id. Only a recovery changes it.
 func (j *Journal) Identity() uuid.UUID { return j.identity }
 
 // Origin is the identity with which the journal began.
 func (j *Journal) Origin() uuid.UUID { return j.origin }
 
-// Close ends what was asked for and gives the connections back. Later calls of
-// any method fail with [journal.ErrClosed].
+// Close completes the accepted requests and closes the connections. Later calls of any
+// method fail with [journal.ErrClosed].
 func (j *Journal) Close() error {
 	j.closeOnce.Do(func() {
 		j.queue.Close()
@@ -277,8 +278,7 @@ func (j *Journal) release() {
 	}
 }
 
-// Statements tells how many statements the writer has sent, and in how many
-// round trips.
+// Statements returns how many statements the writer has sent, and in how many round trips.
 func (j *Journal) Statements() (statements, trips int64) { return j.statements.Load(), j.trips.Load() }
 
 var _ journal.Journal = (*Journal)(nil)

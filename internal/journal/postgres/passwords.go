@@ -11,9 +11,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// perHost makes a configuration for each host of a URL, where the password file
-// has different passwords for them: the driver asks it for the first host only.
-// Nil: one password is for all.
+// perHost returns a configuration for each host of a URL if the password file has
+// different passwords for them, because the driver looks up only that of the first host.
+// Nil: all hosts have one password.
 func perHost(address string, c *pgx.ConnConfig) []*pgx.ConnConfig {
 	files, err := FilesOf(address)
 	if err != nil || len(c.Fallbacks) == 0 || os.Getenv("PGPASSWORD") != "" {
@@ -30,7 +30,7 @@ func perHost(address string, c *pgx.ConnConfig) []*pgx.ConnConfig {
 		return file.FindPassword(host, strconv.Itoa(int(port)), c.Database, c.User)
 	}
 	if c.Password != password(c.Host, c.Port) {
-		return nil // it was given by other means
+		return nil // the password was set by other means
 	}
 	var all []*pgx.ConnConfig
 	differ := false
@@ -68,8 +68,8 @@ func connect(ctx context.Context, address string, c *pgx.ConnConfig) (*pgx.Conn,
 	return nil, errors.Join(errs...)
 }
 
-// choosing is for those that connect by themselves: it leaves them the host that
-// can be used, with its password.
+// choosing is for callers that connect by themselves: it leaves only the host that can be
+// used, with its password.
 func choosing(address string) func(context.Context, *pgx.ConnConfig) error {
 	return func(ctx context.Context, c *pgx.ConnConfig) error {
 		if perHost(address, c) == nil {

@@ -8,16 +8,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// placeSQL tells a database from its copies: the cluster's number, the
-// database's, and the timeline, which every promoted standby and every recovery
-// to a point in time begins anew. The first needs a right that a role may lack.
+// placeSQL distinguishes a database from its copies: the cluster's number, the database's,
+// and the timeline. Every promoted standby and every point-in-time recovery begins a new
+// timeline. A role may lack the right to read the first number.
 const (
 	mayAskSQL  = "SELECT has_function_privilege('pg_control_system()', 'EXECUTE')"
 	clusterSQL = "SELECT system_identifier::text FROM pg_control_system()"
 	placeSQL   = "SELECT (SELECT oid FROM pg_database WHERE datname = current_database())::bigint, left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 )
 
-// place is where the journal is.
+// place returns where the journal is.
 func (j *Journal) place(ctx context.Context, conn *pgx.Conn) (string, error) {
 	if j.options.Mark != nil {
 		return j.options.Mark(), nil
@@ -39,16 +39,15 @@ func (j *Journal) place(ctx context.Context, conn *pgx.Conn) (string, error) {
 	return cluster + " " + strconv.FormatInt(database, 10) + " " + timeline, nil
 }
 
-// sameButTimeline tells whether two places are of one database, as far as anybody
-// can tell: a standby that took over is, and so is a restored base backup.
+// sameButTimeline reports whether two places can be of one database: a standby that took
+// over, or a restored base backup.
 func sameButTimeline(a, b string) bool {
 	cut := func(s string) string { return s[:max(strings.LastIndexByte(s, ' '), 0)] }
 	return cut(a) == cut(b)
 }
 
-// arrive looks at the database at the other end of a new connection. Where it
-// was restored, copied, or a standby took over, what was sent last may be missing
-// in it, and more.
+// arrive examines the database of a new connection. If it was restored or copied, or a
+// standby took over, it may lack the last requests and more.
 func (j *Journal) arrive(ctx context.Context, conn *pgx.Conn) error {
 	place, err := j.place(ctx, conn)
 	if err != nil {
@@ -57,7 +56,7 @@ func (j *Journal) arrive(ctx context.Context, conn *pgx.Conn) error {
 	return j.examine(ctx, conn, place)
 }
 
-// stayed tells whether the database is where the journal knows it to be.
+// stayed reports whether the database is where the journal recorded it.
 func (j *Journal) stayed(ctx context.Context, tx pgx.Tx) (bool, error) {
 	place, err := j.place(ctx, tx.Conn())
 	if err != nil {

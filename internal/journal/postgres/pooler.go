@@ -7,14 +7,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrPooled says that a pooler stands before the server and shares sessions
-// between connections.
+// ErrPooled reports that a pooler is in front of the server and shares sessions between
+// connections.
 var ErrPooled = fmt.Errorf("journal: a connection pooler in transaction mode is in front of the server: " +
 	"every transaction gets another session, and the journal needs sessions of its own for locks, settings and notifications")
 
-// unshared refuses a pooler that shares sessions: of two connections that are open
-// at the same time each must have a session of its own, and keep it. A pooler with
-// one free session gives that to both; one that takes turns changes them.
+// unshared refuses a pooler that shares sessions. Of two connections that are open at the
+// same time, each must have a session of its own and retain it. A pooler with one free
+// session gives it to both; a pooler that takes turns exchanges them.
 func (j *Journal) unshared(ctx context.Context) error {
 	one, err := j.readers.Acquire(ctx)
 	if err != nil {
@@ -45,7 +45,7 @@ func (j *Journal) unshared(ctx context.Context) error {
 	return nil
 }
 
-// sessionOf is the number of the process that serves a connection.
+// sessionOf returns the number of the process that serves a connection.
 func sessionOf(ctx context.Context, conn *pgconn.PgConn) (string, error) {
 	got, err := texts(ctx, conn, "SELECT pg_backend_pid()::text", nil)
 	if err != nil {

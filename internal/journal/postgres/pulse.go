@@ -13,48 +13,48 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// A pulse counts what this process commits. The count is a row that is written
-// with each commit: a database in which it is lower than what was acknowledged
-// has lost commits, whatever else it says of itself.
+// A pulse counts the commits of this process in a row that is written with each commit. If
+// a database has a lower count than was acknowledged, it has lost commits, whatever else
+// it contains.
 type pulse struct {
 	process uuid.UUID
 	next    int64        // the writer's: of the last commit that was tried
 	acked   atomic.Int64 // of the last one that was acknowledged
-	there   atomic.Bool  // the row was
-	lost    atomic.Bool  // this database lacks what was done: nothing more is done in it
-	waits   atomic.Bool  // the database moved, and not all replicas have looked yet
+	there   atomic.Bool  // the row existed
+	lost    atomic.Bool  // this database lacks commits: nothing more is done in it
+	waits   atomic.Bool  // the database moved, and not all replicas have examined it yet
 }
 
-// remembered is how long the row of a process that has ended is kept. One that
-// was cut off for longer and comes back takes the database for a late one.
+// remembered is how long the row of an ended process is retained. A process that was cut
+// off for longer and returns considers the database one that lost commits.
 const remembered = 30 * 24 * time.Hour
 
 const (
 	synchronousSQL = `(current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit') = ANY('{on,remote_write,remote_apply}'::text[]))::int`
 	pulseInsert    = "INSERT INTO pulse (process, replica, n, at, synchronous) VALUES ($1, $2, $3, $4, " + synchronousSQL + ")"
-	// The greater one: a commit that was given up may be made after later ones.
+	// The greater one, because a commit that timed out may be made after later ones.
 	pulseInterval = "UPDATE pulse SET n = greatest(n, $2), at = $3, ended = NULL, synchronous = " + synchronousSQL + " WHERE process = $1"
 	pulseEnd      = "UPDATE pulse SET ended = $2 WHERE process = $1"
 	pulsesBuried  = "UPDATE pulse SET ended = $1 WHERE replica = ANY($2) AND ended IS NULL"
 	pulsesPrune   = "DELETE FROM pulse WHERE ended < $1 AND missing = 0"
-	// Of a copy nobody knows how old it is; a standby that took over has what was
-	// committed while it had to.
+	// The age of a copy is unknown. A standby that took over has every commit that had to
+	// wait for it.
 	pulsesDoubt = "UPDATE pulse SET missing = 1 WHERE ended IS NULL AND process <> $1 AND (synchronous = 0 OR $2)"
 )
 
-// errLate says what a process has found.
-var errLate = fmt.Errorf("%w: the database lacks what a worker has committed, as a standby that was late, or a copy: `journal recover`", journal.ErrCopy)
+// errLate reports that this process found commits missing.
+var errLate = fmt.Errorf("%w: the database lacks commits of a worker, because a late standby took over or it is a copy: run `journal recover`", journal.ErrCopy)
 
 // errMoved makes callers wait.
-var errMoved = fmt.Errorf("%w: a standby took over, and it is not known yet whether it has all that was committed", journal.ErrUnreachable)
+var errMoved = fmt.Errorf("%w: a standby took over, and it is not known yet whether it has all commits", journal.ErrUnreachable)
 
-// marks are what the database says of itself.
+// marks are the database's own records.
 type marks struct {
 	identity         uuid.UUID
 	place            string
 	copied, recovery bool
 	tookOver         int64 // since when it is checked whether a server that took over has all commits; 0: nothing is checked
-	pulse            int64 // this process's; -1 where there is none
+	pulse            int64 // this process's; -1 if there is none
 }
 
 func readMarks(ctx context.Context, q querier, process uuid.UUID) (m marks, err error) {
@@ -91,11 +91,10 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// examine makes sure of the database: that it has all that this process has
-// committed, and that nobody has found otherwise. It is asked on every new
-// connection, and by the session now and then; place is where the connection
-// leads, "" for where it led before. An error is that of the database. What was
-// found is in the pulse, for those who step.
+// examine checks that the database has every commit of this process, and that no other
+// process found a missing one. It runs on every new connection, and regularly in the
+// session. Place is where the connection leads, "" if that is unchanged. It returns an
+// error of the database only. The pulse has the result for the steps.
 func (j *Journal) examine(ctx context.Context, conn *pgx.Conn, place string) error {
 	acked, there := j.pulse.acked.Load(), j.pulse.there.Load()
 	m, err := readMarks(ctx, conn, j.pulse.process)
@@ -113,11 +112,11 @@ func (j *Journal) examine(ctx context.Context, conn *pgx.Conn, place string) err
 				return err
 			}
 		}
-		j.lose("what this process has committed is missing in the database: a standby that was late took over, or a copy was put in its place")
+		j.lose("the database lacks commits of this process: a late standby took over, or a copy replaced the database")
 		return nil
 	case (m.copied || m.recovery) && !j.options.Recover && !j.recovers.Load():
-		if there { // else the opening tells
-			j.lose("the database is known to lack what was committed, or is being recovered")
+		if there { // otherwise the opening reports it
+			j.lose("another process found that the database lacks commits, or a recovery is running")
 		}
 		return nil
 	}
@@ -132,19 +131,19 @@ func (j *Journal) examine(ctx context.Context, conn *pgx.Conn, place string) err
 
 func (j *Journal) lose(why string) {
 	if !j.pulse.lost.Swap(true) {
-		j.log.Error("the journal is refused: nothing more is sent, taken in or decided; answers that still come are kept. Stop all workers and use `journal recover`", "why", why)
+		j.log.Error("the journal is refused: no request is sent, no record ingested and nothing decided; only responses are saved. Stop all workers and run `journal recover`", "why", why)
 	}
 	j.Notify(steps.Signals{Work: true})
 }
 
-// markLate tells all that the database lacks commits.
+// markLate records for all processes that the database lacks commits.
 func (j *Journal) markLate(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `INSERT INTO meta (name, value) SELECT 'copied', convert_to(coalesce(max(at), $1::bigint)::text, 'UTF8') FROM pulse ON CONFLICT DO NOTHING`, j.clock.Now())
 	return err
 }
 
-// settle is the rest of an examination, where something is to be written: one replica at
-// a time. Each says that its commits are here; when all have, work goes on.
+// settle is the part of an examination that writes, one replica at a time. Each replica
+// records that its commits exist; when all have, work resumes.
 func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) error {
 	var late, moved, over bool
 	err := pgx.BeginTxFunc(ctx, conn, atLevel, func(tx pgx.Tx) error {
@@ -196,24 +195,23 @@ func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) erro
 	}
 	switch j.pulse.waits.Store(m.tookOver != 0 && !j.options.Recover); {
 	case late && !j.options.Recover:
-		j.lose("a standby took over that need not have had all that was committed, and a replica that was at work before did not come to say that nothing of its work is missing")
+		j.lose("a standby took over that may lack commits, and a replica that ran before did not confirm that all of its commits exist")
 	case over:
-		j.log.Info("all replicas that were at work have found what they had committed: the journal goes on where it is now")
+		j.log.Info("all replicas that ran before have found their commits; work resumes")
 	}
 	j.Notify(steps.Signals{Work: true})
 	return nil
 }
 
-// moved notes that the database is in another place than it was. What was sent
-// last may be missing in it, so the ledgers wait; and where more may be missing,
-// all does, until every replica that was at work has looked. It tells whether
-// there is any such.
+// moved records that the database is in another place. It may lack the last requests, so
+// the ledgers wait. If it may lack more, all work waits until every replica that ran has
+// examined it. The result reports whether there is any such replica.
 func (j *Journal) moved(ctx context.Context, tx pgx.Tx, was, place string, now int64) (bool, error) {
 	if _, err := tx.Exec(ctx, setMeta, "place", []byte(place)); err != nil || was == "" {
 		return false, err
 	}
-	j.log.Warn("the journal's database is not the one that it was: it was restored or copied, or a standby took over. What was sent since is not known, " +
-		"so no request is sent for one window and the slack. If it is older than the last run, stop at once and use `journal recover`")
+	j.log.Warn("the journal's database was restored or copied, or a standby took over, and later requests are unknown; " +
+		"sending no request for one window and the slack. If the database is older than the last run, stop the workers at once and run `journal recover`")
 	if _, err := tx.Exec(ctx, setMeta, "history", decimal(now)); err != nil {
 		return false, err
 	}
@@ -225,7 +223,7 @@ func (j *Journal) moved(ctx context.Context, tx pgx.Tx, was, place string, now i
 	return true, err
 }
 
-// mayOpen waits until it is known whether a standby that took over has all.
+// mayOpen waits until it is known whether a standby that took over has all commits.
 func (j *Journal) mayOpen(ctx context.Context, conn *pgx.Conn) error {
 	for j.pulse.waits.Load() && !j.pulse.lost.Load() {
 		select {
@@ -243,8 +241,8 @@ func (j *Journal) mayOpen(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// refusal is what a step gets in place of being made; nil where it may be. Kept
-// answers always may.
+// refusal returns the error with which a step is refused; nil if it may be executed.
+// Responses can always be saved.
 func (j *Journal) refusal(n steps.Needs) error {
 	switch {
 	case n.Anyway:
@@ -257,7 +255,7 @@ func (j *Journal) refusal(n steps.Needs) error {
 	return nil
 }
 
-// permitted tells the others why they are not made.
+// permitted refuses the other requests with that error.
 func (j *Journal) permitted(rs []*request, errs []error) []*request {
 	if !j.pulse.waits.Load() && !j.pulse.lost.Load() {
 		return rs

@@ -17,27 +17,26 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// bounds say how long a database that does not answer is waited for: a server
-// that was frozen, or a network that was cut without a word, looks like a slow
-// one.
+// bounds are how long the journal waits for a database that does not answer. A frozen
+// server or a cut network cannot be distinguished from a slow server.
 type bounds struct {
 	commit  time.Duration // a transaction of the writer, its connection included
-	read    time.Duration // a read, and what a session does
+	read    time.Duration // a read, and each step of a session
 	connect time.Duration // to one server
-	ping    time.Duration // between two looks at the session, and how long one may take
-	standby time.Duration // until all replicas have looked at a standby that took over
+	ping    time.Duration // between two checks of the session, and for each of them
+	standby time.Duration // until all replicas have examined a standby that took over
 }
 
-// usual are longer than any lock is held by a replica that was stopped (see
-// settings), or all replicas would give up with it.
+// usual are longer than a stopped replica can hold a lock (see settings). Otherwise all
+// replicas would time out with it.
 var usual = bounds{commit: 20 * time.Second, read: 30 * time.Second, connect: 5 * time.Second, ping: 5 * time.Second, standby: time.Minute}
 
-// reaching prepares a connection's settings for what may go wrong with it. Who
-// writes looks for a server that can be written, whatever the URL says.
+// reaching prepares a connection's settings for faults. A connection that writes needs a
+// server that can be written, whatever the URL says.
 func (j *Journal) reaching(c *pgx.ConnConfig) {
 	setting(c)
 	c.Tracer = j.options.tracer
-	// It is for each server of the URL: one that does not answer must not use up
+	// The bound is for each server of the URL: one that does not answer must not use up
 	// the time for the others.
 	if c.ConnectTimeout == 0 || c.ConnectTimeout > j.bounds.connect {
 		c.ConnectTimeout = j.bounds.connect
@@ -48,11 +47,11 @@ func (j *Journal) reaching(c *pgx.ConnConfig) {
 }
 
 var (
-	// errStandby says that a server cannot be written because it follows another.
+	// errStandby reports that a server cannot be written because it follows another.
 	errStandby = fmt.Errorf("%w: the server follows another", journal.ErrUnreachable)
-	// ErrReadOnly says that transactions are read only by default. The journal does
-	// not set that aside: managed servers set it before their disk is full, and to
-	// write all the same would use up what is left.
+	// ErrReadOnly reports that transactions are read only by default. The journal does not
+	// override that: managed servers set it before their disk is full, and writes would
+	// use up the rest.
 	ErrReadOnly = fmt.Errorf("%w: default_transaction_read_only is on for the server, the database or the user; a managed server sets it when its disk is almost full", journal.ErrUnreachable)
 )
 
@@ -69,8 +68,8 @@ func writable(ctx context.Context, c *pgconn.PgConn) error {
 	return nil
 }
 
-// readable takes what must not be told, the address of the database and its
-// user, out of an error of the driver, and adds the contract's word for it.
+// readable removes the address of the database and its user, which must not be reported,
+// from an error of the driver. It wraps the error in the contract's error.
 func readable(err error) error {
 	var refused *pgconn.PgError
 	if wrong, ok := errors.AsType[*SettingsError](err); ok {
@@ -118,8 +117,8 @@ func readable(err error) error {
 	return err
 }
 
-// unconnected says in words why there is no connection; the driver's hold the
-// address and the user. Of several servers it is about one that tells most.
+// unconnected describes why there is no connection; the driver's text contains the address
+// and the user. Of several servers it describes the one with the most specific error.
 func unconnected(err error) string {
 	_, name := errors.AsType[*net.DNSError](err)
 	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
@@ -146,10 +145,10 @@ func unconnected(err error) string {
 
 var errBroken = fmt.Errorf("%w: the connection was lost", journal.ErrUnreachable)
 
-// gone are the codes by which a server says that it, or this session with it, is
-// not there for now.
+// gone are the codes by which a server reports that it, or this session, is temporarily
+// unavailable.
 var gone = map[string]string{
-	"53300": "it gives out no more connections",
+	"53300": "it accepts no more connections",
 	"57P01": "the session was ended by an administrator, or the server stops",
 	"57P02": "the server crashed",
 	"57P03": "the server starts or stops",
@@ -161,16 +160,16 @@ var gone = map[string]string{
 	"08006": "the connection failed",
 }
 
-// refusals are codes by which a server refuses a connection: the server's own
-// words hold names.
+// refusals are codes by which a server refuses a connection. The server's own text
+// contains names.
 var refusals = map[string]string{
-	"28000": "the server does not let the user in",
+	"28000": "the server does not admit the user",
 	"28P01": "the server refuses the password",
 	"3D000": "the server has no such database",
 	"42501": "the user may not connect to the database",
 }
 
-// named says that an error is the journal's, where it does not say so itself.
+// named adds the prefix of the journal to an error without it.
 func named(err error) error {
 	if strings.HasPrefix(err.Error(), "journal: ") {
 		return err
@@ -183,7 +182,7 @@ func isConnecting(err error) bool {
 	return ok
 }
 
-// broken tells whether an error is that of a connection that is not there.
+// broken reports whether an error means that the connection is lost.
 func broken(err error) bool {
 	if _, ok := errors.AsType[net.Error](err); ok {
 		return true
@@ -191,8 +190,8 @@ func broken(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err)
 }
 
-// bounded runs what reads, or what a session does, no longer than that may
-// take. Where the caller gave up first, it is told whether there is a database.
+// bounded runs a read, or a step of a session, within its time bound. If the caller's
+// context ended first, the error says whether the database was reachable.
 func (j *Journal) bounded(ctx context.Context, f func(context.Context) error) error {
 	within, cancel := context.WithTimeout(ctx, j.bounds.read)
 	defer cancel()
@@ -203,7 +202,7 @@ func (j *Journal) bounded(ctx context.Context, f func(context.Context) error) er
 	case ctx.Err() != nil:
 		return j.gaveUp(ctx)
 	case within.Err() != nil:
-		// The others of the pool are likely to be as dead.
+		// The other connections of the pool are probably broken too.
 		j.readers.Reset()
 		return readable(context.DeadlineExceeded)
 	case transient(err):
@@ -212,7 +211,7 @@ func (j *Journal) bounded(ctx context.Context, f func(context.Context) error) er
 	return readable(err)
 }
 
-// gaveUp is the error of a caller whose context ended while it waited.
+// gaveUp returns the error for a caller whose context ended while it waited.
 func (j *Journal) gaveUp(ctx context.Context) error {
 	if j.away.Load() {
 		return fmt.Errorf("%w: %w", journal.ErrUnreachable, ctx.Err())

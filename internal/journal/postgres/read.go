@@ -10,7 +10,7 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// read hands every row of a query to f, on a connection beside the writer's.
+// read passes every row of a query to f, on a connection other than the writer's.
 func (j *Journal) read(ctx context.Context, sql string, f func(row) error, args ...any) error {
 	return j.readRows(ctx, sql, func(rows pgx.Rows) error {
 		return eachRow(rows, func(_ []string, values []any) error { return f(values) })
@@ -21,7 +21,7 @@ func (j *Journal) readRows(ctx context.Context, sql string, f func(pgx.Rows) err
 	if j.closed.Load() {
 		return journal.ErrClosed
 	}
-	var left error // f's, as it is
+	var left error // the error of f, unchanged
 	err := j.bounded(ctx, func(ctx context.Context) error {
 		rows, err := j.readers.Query(ctx, sql, args...)
 		if err != nil {
@@ -44,7 +44,7 @@ func (j *Journal) readRows(ctx context.Context, sql string, f func(pgx.Rows) err
 	return nil
 }
 
-// readColumns is read for who goes by the names of columns.
+// readColumns is read with the names of the columns.
 func (j *Journal) readColumns(ctx context.Context, sql string, f func(columns []string, values []any) error, args ...any) error {
 	return j.readRows(ctx, sql, func(rows pgx.Rows) error { return eachRow(rows, f) }, args...)
 }

@@ -8,7 +8,7 @@ const setMeta = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (nam
 
 func decimal(n int64) []byte { return strconv.AppendInt(nil, n, 10) }
 
-// number reads a fact that is one, 0 where it is not there.
+// number parses a fact that is a number, 0 if it is absent.
 func number(value []byte) int64 {
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil {

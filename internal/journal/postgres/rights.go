@@ -12,15 +12,14 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// A DeniedError says which right the user of the database lacks, and who can
-// grant it.
+// A DeniedError names the right that the user of the database lacks, and who can grant it.
 type DeniedError struct{ Words string }
 
 func (e *DeniedError) Error() string { return "journal: " + e.Words }
 
-// MayWork tells why a worker could not make its tables, or write the ones that
-// are there, in a database that can be reached; nil if it could. It tries each
-// right, in a transaction that it takes back.
+// MayWork checks whether a worker could create its tables, or write the existing ones, in
+// a reachable database; nil if it could. It tries each right in a transaction that it
+// rolls back.
 func MayWork(ctx context.Context, o Options) error {
 	config, err := parse(o.URL)
 	if err != nil {
@@ -43,11 +42,11 @@ func MayWork(ctx context.Context, o Options) error {
 	return nil
 }
 
-// A use says which rights on a table are needed.
+// A use returns the rights that are needed on a table.
 type use func(table string) []string
 
-// written are the rights of a worker. The audit is only added to, and which
-// version the tables have is only read.
+// written are the rights of a worker. Audit entries are only appended, and the version of
+// the tables is only read.
 func written(table string) []string {
 	switch table {
 	case "audit":
@@ -58,14 +57,14 @@ func written(table string) []string {
 	return []string{"SELECT", "INSERT", "UPDATE", "DELETE"}
 }
 
-// shown are the rights of a command beside a worker. One that asks for something
-// needs more, and is told so when it asks.
+// shown are the rights of a command beside a worker. A command that requests an action
+// needs more, and gets an error for the missing right.
 func shown(string) []string { return []string{"SELECT"} }
 
 // sequences are those that no column owns.
 var sequences = []string{"attempt_id", "event_id", "outbox_row"}
 
-// tables are all of a journal, and the one of its migrations.
+// tables are all tables of a journal, and that of its migrations.
 func tables() []string {
 	all := []string{"goose_db_version"}
 	for _, r := range journal.TableRows() {
@@ -79,9 +78,8 @@ type catalogue interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// mayUse finds the rights that are missing, and tells whether there are tables. A
-// policy that hides rows is a missing right: rows that are not seen would be made
-// again.
+// mayUse finds the missing rights, and reports whether there are tables. A policy that
+// hides rows counts as a missing right, because hidden rows would be inserted again.
 func mayUse(ctx context.Context, conn catalogue, needs use) (made bool, err error) {
 	var schema string
 	var may bool
@@ -91,7 +89,7 @@ func mayUse(ctx context.Context, conn catalogue, needs use) (made bool, err erro
 	}
 	switch {
 	case schema == "":
-		return false, &DeniedError{"search_path names no schema that is there and that the user may use: make it first, owned by the user"}
+		return false, &DeniedError{"search_path names no schema that exists and that the user may use: create it first, owned by the user"}
 	case !made && !may:
 		return false, &DeniedError{fmt.Sprintf("the user may not make tables in schema %q", schema)}
 	case !made:
@@ -124,7 +122,7 @@ func mayUse(ctx context.Context, conn catalogue, needs use) (made bool, err erro
 	}); err != nil {
 		return false, err
 	}
-	if len(needs("attempt")) > 1 { // who only reads needs none
+	if len(needs("attempt")) > 1 { // a reader needs none
 		for _, sequence := range sequences {
 			var uses bool
 			if err := conn.QueryRow(ctx, "SELECT coalesce(has_sequence_privilege(to_regclass($1)::oid, 'USAGE'), TRUE)", sequence).Scan(&uses); err != nil {
@@ -144,7 +142,7 @@ func mayUse(ctx context.Context, conn catalogue, needs use) (made bool, err erro
 	return true, nil
 }
 
-// firstOf names the first of a list and how many there are.
+// firstOf returns the first of a list and the number of the others.
 func firstOf(list []string, what string) string {
 	if len(list) == 1 {
 		return what + list[0]
@@ -152,12 +150,11 @@ func firstOf(list []string, what string) string {
 	return fmt.Sprintf("%s%s and %d more", what, list[0], len(list)-1)
 }
 
-// errBack takes back what was tried.
-var errBack = errors.New("taken back")
+// errBack makes the transaction roll back.
+var errBack = errors.New("rolled back")
 
-// try does what a worker does to the tables, on no row or on one of its own, and
-// takes it back: a right that the catalogue shows may be denied all the same, and
-// a server may have no room.
+// try executes a worker's statements on no row, or on one of its own, and rolls them back.
+// A right that the catalogue shows may still be denied, and a server may be full.
 func try(ctx context.Context, conn *pgx.Conn, made bool) error {
 	err := pgx.BeginTxFunc(ctx, conn, atLevel, func(tx pgx.Tx) error {
 		statements := []string{"CREATE TABLE invoicebox_worker_check AS SELECT 1 AS id"}
@@ -181,12 +178,12 @@ func try(ctx context.Context, conn *pgx.Conn, made bool) error {
 	case errors.Is(err, errBack):
 		return nil
 	case ok && denied.Code == "42501":
-		return &DeniedError{"the user may not do what a worker does: " + denied.Message}
+		return &DeniedError{"a statement of a worker was denied to the user: " + denied.Message}
 	}
 	return err
 }
 
-// eachRight are statements for each right on each table.
+// eachRight returns statements for each right on each table.
 func eachRight(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	rows, err := tx.Query(ctx, `SELECT c.relname, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attidentity = '' ORDER BY a.attnum LIMIT 1)
 		FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND c.relname = ANY($1) ORDER BY c.relname`, tables())
@@ -211,8 +208,8 @@ func eachRight(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	return statements, err
 }
 
-// mayUseTables looks at the rights before anything is read: what a policy hides
-// would look like a database without a journal.
+// mayUseTables checks the rights before anything is read. A database whose rows a policy
+// hides would look like one without a journal.
 func (j *Journal) mayUseTables(ctx context.Context) error {
 	needs := use(written)
 	if j.beside {
@@ -223,7 +220,7 @@ func (j *Journal) mayUseTables(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case j.beside && strings.Contains(err.Error(), "may not make tables"):
-		return nil // there are none, which is said by who looks for them
+		return nil // there are none, which the caller reports
 	}
 	return named(readable(err))
 }

@@ -7,8 +7,8 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// Capacity tells how much the database holds, with what its tables will use again.
-// How much its disk can take only its own machine knows.
+// Capacity returns how much the database holds, including the space that its tables will
+// use again. The free space is known only to the server's machine.
 func (j *Journal) Capacity(ctx context.Context) (journal.Capacity, error) {
 	r := journal.Capacity{Free: -1}
 	err := j.read(ctx, "SELECT pg_database_size(current_database()), "+steps.WaitingEvents, func(x row) error {

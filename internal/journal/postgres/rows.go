@@ -1,6 +1,6 @@
 package postgres
 
-// A row is a result's columns. The methods give the zero value for NULL.
+// A row has the columns of a result. Its methods return the zero value for NULL.
 type row []any
 
 func (r row) int(i int) int64 {

@@ -16,13 +16,13 @@ import (
 const (
 	lockOutbox = -1 // the order of the outbox, to the end of a transaction
 	lockDuty   = -2 // ending the leases of replicas that are gone
-	lockPrune  = -3 // forgetting what is old, to the end of a transaction
+	lockPrune  = -3 // pruning, to the end of a transaction
 	lockAudit  = -5 // the chain of the audit trail, to the end of a transaction
 	lockMove   = -4 // moving a journal into the database, to the end of the connection
 )
 
-// A session says that this process lives: it holds an advisory lock with the
-// replica's number, and hears what the others have to tell.
+// A session shows that this process lives: it holds an advisory lock with the replica's
+// number, and receives the notifications of the others.
 type session struct {
 	j       *Journal
 	mu      sync.Mutex
@@ -32,8 +32,8 @@ type session struct {
 	done    chan struct{}
 }
 
-// attend makes this process known as a replica, ends what replicas that are gone
-// had claimed, and listens.
+// attend registers this process as a replica, ends the claims of replicas that are gone,
+// and listens.
 func (j *Journal) attend(ctx context.Context) error {
 	s := &session{j: j, done: make(chan struct{})}
 	if err := s.enter(ctx, false); err != nil {
@@ -57,8 +57,8 @@ func (j *Journal) attend(ctx context.Context) error {
 	return nil
 }
 
-// enter opens the session's connection and takes a number. Who is not ready has
-// to look at what was before it.
+// enter opens the session's connection and registers a replica. If ready is false, the
+// replica has yet to examine the earlier state.
 func (s *session) enter(ctx context.Context, ready bool) error {
 	conn, err := s.j.dial(ctx)
 	if err != nil {
@@ -66,8 +66,8 @@ func (s *session) enter(ctx context.Context, ready bool) error {
 	}
 	replica, err := s.resume(ctx, conn)
 	if err == nil && replica == 0 {
-		// Nobody sees the number before its lock is held: whoever did would take this
-		// replica as gone.
+		// The number becomes visible only with its lock. Without the lock another process
+		// would consider this replica gone.
 		locked := ""
 		err = conn.QueryRow(ctx, "WITH r AS (INSERT INTO replica (since, ready) VALUES ($1, $2) RETURNING id) SELECT id, pg_advisory_lock($3, id::int)::text FROM r",
 			s.j.clock.Now(), ready, s.j.lockKey).Scan(&replica, &locked)
@@ -88,9 +88,9 @@ func (s *session) enter(ctx context.Context, ready bool) error {
 	return nil
 }
 
-// resume takes the number up again that the process had before its session was
-// lost, so that its leases go on; 0 where others have ended them, or the server
-// has not noticed yet that the session is gone.
+// resume takes the number again that the process had before its session was lost, so that
+// its leases continue. It returns 0 if others have ended them, or if the server has not
+// noticed yet that the session is gone.
 func (s *session) resume(ctx context.Context, conn *pgx.Conn) (int64, error) {
 	had, mine, there := s.number(), false, false
 	if had == 0 {
@@ -99,7 +99,7 @@ func (s *session) resume(ctx context.Context, conn *pgx.Conn) (int64, error) {
 	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", s.j.lockKey, int32(had)).Scan(&mine); err != nil || !mine { // #nosec G115 -- as above
 		return 0, err
 	}
-	// Who ends its leases holds the lock until its row is gone.
+	// A replica that ends these leases holds the lock until their row is deleted.
 	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM replica WHERE id = $1)", had).Scan(&there); err != nil || there {
 		return had, err
 	}
@@ -113,9 +113,8 @@ func (s *session) number() int64 {
 	return s.replica
 }
 
-// listen passes on what other replicas tell, makes sure now and then that there
-// is a database, and opens the session again when it was lost: what was missed
-// meanwhile is looked at.
+// listen passes on the notifications of other replicas and checks the database regularly.
+// It opens a lost session again, and then signals everything that it may have missed.
 func (s *session) listen(ctx context.Context) {
 	defer close(s.done)
 	next := time.Now().Add(s.j.bounds.ping)
@@ -124,7 +123,7 @@ func (s *session) listen(ctx context.Context) {
 		if err == nil && !time.Now().Before(next) {
 			err = s.within(ctx, s.j.bounds.ping, func(ctx context.Context) error { return s.j.examine(ctx, s.conn, "") })
 			next = time.Now().Add(s.j.bounds.ping)
-			// A word that was lost on its way must not be waited for for ever.
+			// A lost notification must not be waited for forever.
 			s.look()
 		}
 		if ctx.Err() != nil {
@@ -147,13 +146,13 @@ func (s *session) listen(ctx context.Context) {
 	}
 }
 
-// look has everybody look for what they may not have heard of.
+// look signals everything that a lost notification may have reported.
 func (s *session) look() {
 	s.j.Notify(steps.Signals{Work: true, Outbox: true, Intents: true})
 	notify(s.j.freed)
 }
 
-// hear passes on one message; nil also where none came until then.
+// hear passes on one notification; nil also if none arrives in time.
 func (s *session) hear(ctx context.Context, until time.Time) error {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
@@ -173,7 +172,7 @@ func (s *session) within(ctx context.Context, d time.Duration, f func(context.Co
 	return f(ctx)
 }
 
-// again opens the session anew, and looks where it is.
+// again opens the session again, and examines the database.
 func (s *session) again(ctx context.Context) error {
 	if err := s.enter(ctx, true); err != nil {
 		return err
@@ -189,10 +188,10 @@ func (s *session) again(ctx context.Context) error {
 func (s *session) shut() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = s.conn.Close(ctx) // whatever is wrong with it is why it is closed
+	_ = s.conn.Close(ctx) // the connection is closed because of an earlier error
 }
 
-// message is what a transaction tells the other replicas: who speaks, and w for
+// message is a transaction's notification for the other replicas: the sender, and w for
 // work and circuit breakers, p for permits, o for the outbox, i for intents.
 func (j *Journal) message(b *batch) string {
 	var what strings.Builder
@@ -228,7 +227,7 @@ func (s *session) notified(message string) {
 	}
 }
 
-// leave ends the session: its leases are free for others at once.
+// leave ends the session and with it the leases.
 func (s *session) leave() {
 	if s.cancel != nil {
 		s.cancel()
@@ -237,7 +236,7 @@ func (s *session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if !s.conn.IsClosed() {
-		_, _ = s.conn.Exec(ctx, pulseEnd, s.j.pulse.process[:], s.j.clock.Now()) // else it is found to be gone
+		_, _ = s.conn.Exec(ctx, pulseEnd, s.j.pulse.process[:], s.j.clock.Now()) // otherwise the others find it gone
 	}
-	s.shut() // with it the lock goes
+	s.shut() // releases the lock
 }

@@ -26,14 +26,14 @@ const (
 // atLevel are the options of a transaction that pgx begins.
 var atLevel = pgx.TxOptions{IsoLevel: level}
 
-// settings of every connection. The defaults of the server, the database and the
-// role do not count for them.
+// settings of every connection. They override the defaults of the server, the database and
+// the role.
 //
-// Statements that were prepared while a table was small keep plans that read all
-// of it: so plans are kept, but without it, and the writer makes them anew from
-// time to time: see plansAreOld.
-// A transaction whose process was stopped is ended by the server, so that its
-// locks do not keep the other replicas.
+// A statement that was prepared while a table was small may have a plan that reads the
+// whole table. So the server may use generic plans, but without sequential scans, and the
+// writer prepares its statements again from time to time: see plansAreOld.
+// The server ends a transaction whose process was stopped, so that its locks do not block
+// the other replicas.
 //
 // default_transaction_read_only is not among them: see ErrReadOnly.
 var settings = map[string]string{
@@ -47,28 +47,28 @@ var settings = map[string]string{
 	"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 }
 
-// newer are settings that servers before a version do not know.
+// newer are settings that servers before a version do not have.
 var newer = map[string]int{"transaction_timeout": 17}
 
-// expected are settings that only an administrator can change: with another
-// value the journal's tables do not keep what they promise.
+// expected are settings that only an administrator can change. With another value the
+// journal's guarantees do not hold.
 var expected = map[string]string{"session_replication_role": "origin"}
 
-// unheard are settings that have no effect on a socket of this machine, and are
-// read back as 0 there.
+// unheard reports whether a setting has no effect on a socket of this machine, and is read
+// back as 0 there.
 func unheard(name string) bool { return strings.HasPrefix(name, "tcp_keepalives_") }
 
-// A SettingsError says which of the session's settings is not as it was set.
+// A SettingsError reports a setting of the session that does not have its value.
 type SettingsError struct{ Name, Value, Want string }
 
 func (e *SettingsError) Error() string {
 	return fmt.Sprintf("journal: the session's %s is %q and has to be %q", e.Name, e.Value, e.Want)
 }
 
-// setting makes every connection of a configuration begin with the parameters of
-// the URL and then the journal's settings; the later one counts. They are set after
-// the connection is there, and read back: a pooler refuses settings that a
-// connection begins with, or ignores them.
+// setting makes every connection of a configuration begin with the parameters of the URL
+// and then the journal's settings, which override them. They are set on the open
+// connection and read back, because a pooler refuses or ignores settings in the startup
+// message.
 func setting(c *pgx.ConnConfig) {
 	all, first := make(map[string]string), make(map[string]string)
 	for name, value := range c.RuntimeParams {
@@ -86,8 +86,7 @@ func setting(c *pgx.ConnConfig) {
 	c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error { return establish(ctx, conn, all) }
 }
 
-// also makes the connections of a configuration have more settings, after those
-// that it has.
+// also adds settings to every connection of a configuration, after its own.
 func also(c *pgx.ConnConfig, more map[string]string) {
 	before := c.AfterConnect
 	c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
@@ -99,11 +98,11 @@ func also(c *pgx.ConnConfig, more map[string]string) {
 	}
 }
 
-// startup reports whether a setting goes with the beginning of a connection.
+// startup reports whether a setting is part of the startup message.
 func startup(name string) bool { return name == "application_name" || name == "options" }
 
-// establish sets what a session needs and reads it back, in two round trips: a
-// pooler that shares sessions may answer them from two.
+// establish sets the settings of a session and reads them back, in two round trips: a
+// pooler that shares sessions may send them to two sessions.
 func establish(ctx context.Context, conn *pgconn.PgConn, all map[string]string) error {
 	all = maps.Clone(all)
 	major, _, _ := strings.Cut(conn.ParameterStatus("server_version"), ".")
@@ -147,7 +146,7 @@ func establish(ctx context.Context, conn *pgconn.PgConn, all map[string]string) 
 	return nil
 }
 
-// set sets settings of a session and tells which process serves it.
+// set sets settings of a session and returns the process that serves it.
 func set(ctx context.Context, conn *pgconn.PgConn, all map[string]string) (pid string, err error) {
 	names := slices.Sorted(maps.Keys(all))
 	var sql strings.Builder
@@ -164,7 +163,7 @@ func set(ctx context.Context, conn *pgconn.PgConn, all map[string]string) (pid s
 	return got[0], nil
 }
 
-// unset names the setting that a server does not take, as far as that is known.
+// unset names the setting that a server refuses, as far as that is known.
 func unset(err error, names []string) error {
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -172,21 +171,21 @@ func unset(err error, names []string) error {
 	}
 	for _, name := range names {
 		if strings.Contains(strings.ToLower(refused.Message), strings.ToLower(name)) {
-			return &URLError{Words: fmt.Sprintf("the server does not take the parameter %q of the URL (SQLSTATE %s)", name, refused.Code)}
+			return &URLError{Words: fmt.Sprintf("the server does not accept the parameter %q of the URL (SQLSTATE %s)", name, refused.Code)}
 		}
 	}
 	return err
 }
 
-// texts runs a statement of one row without preparing it, so that any pooler
-// passes it on.
+// texts runs a statement with one row without preparing it, so that any pooler passes it
+// on.
 func texts(ctx context.Context, conn *pgconn.PgConn, sql string, args [][]byte) ([]string, error) {
 	r := conn.ExecParams(ctx, sql, args, nil, nil, nil).Read()
 	if r.Err != nil {
 		return nil, r.Err
 	}
 	if len(r.Rows) != 1 {
-		return nil, fmt.Errorf("%w: the server gives no answer", journal.ErrUnreachable)
+		return nil, fmt.Errorf("%w: the server does not answer", journal.ErrUnreachable)
 	}
 	out := make([]string, len(r.Rows[0]))
 	for i, b := range r.Rows[0] {

@@ -15,23 +15,22 @@ import (
 	"invoicebox-worker/internal/journal/move"
 )
 
-// moveSettings are those of a move's connection beside the usual: it reads whole
-// tables, and waits for the source while its transactions are open.
+// moveSettings are those of a move's connection in addition to the usual ones: it reads
+// whole tables, and waits for the source while its transactions are open.
 var moveSettings = map[string]string{
 	"statement_timeout": "0", "idle_in_transaction_session_timeout": "5min", "lock_timeout": "10s", "application_name": "invoicebox-worker journal migrate",
 }
 
-// A Target is a database into which a journal is moved. It implements
-// [move.Target]. Each table's progress is what is in it: every transaction adds
-// rows behind the last.
+// A Target is a database into which a journal is moved. It implements [move.Target]. Every
+// transaction adds rows above the last, so the content of a table is its progress.
 type Target struct {
 	j     *Journal
 	conn  *pgx.Conn
 	state *move.State
 }
 
-// OpenTarget opens or makes the tables, and holds them against other moves
-// ([journal.ErrHeld]). Options but URL and Now are not used.
+// OpenTarget opens or creates the tables, and holds them against other moves
+// ([journal.ErrHeld]). It uses only the options URL and Now.
 func OpenTarget(ctx context.Context, o Options) (_ *Target, err error) {
 	config, err := parse(o.URL)
 	if err != nil {
@@ -65,8 +64,8 @@ func OpenTarget(ctx context.Context, o Options) (_ *Target, err error) {
 	return t, nil
 }
 
-// foreign refuses a schema in which others have tables and we have none. What
-// extensions made there is nobody's.
+// foreign refuses a schema with tables of other programs and none of a journal. Tables of
+// extensions do not count.
 func (j *Journal) foreign(ctx context.Context) error {
 	return j.read(ctx, `SELECT relname FROM pg_class c WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')
 		AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
@@ -88,9 +87,9 @@ func (t *Target) connect(ctx context.Context) error {
 		return err
 	}
 	t.j.lockKey = int32(uint32(oid)) // #nosec G115 -- an oid has 32 bits
-	// A move that was killed is gone when the server notices.
+	// The server notices late that the process of a move was killed.
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock($1, $2)", t.j.lockKey, int32(lockMove)); err != nil {
-		return fmt.Errorf("%w: another copy into this database goes on: %w", journal.ErrHeld, err)
+		return fmt.Errorf("%w: another move into this database is running: %w", journal.ErrHeld, err)
 	}
 	return nil
 }
@@ -101,13 +100,13 @@ func (t *Target) Place() string {
 	return fmt.Sprintf("postgres://%s:%d/%s", c.Host, c.Port, c.Database)
 }
 
-// Present is the database's clock.
+// Present returns the time of the database's clock.
 func (t *Target) Present(ctx context.Context) (at int64, err error) {
 	err = t.conn.QueryRow(ctx, presentSQL, t.j.clock.given()).Scan(&at)
 	return at, err
 }
 
-// State reads what was begun.
+// State reads the state of a move that was begun.
 func (t *Target) State(ctx context.Context) (*move.State, error) {
 	var raw []byte
 	err := t.conn.QueryRow(ctx, "SELECT value FROM meta WHERE name = $1", move.Copying).Scan(&raw)
@@ -125,8 +124,8 @@ func (t *Target) State(ctx context.Context) (*move.State, error) {
 	return &s, nil
 }
 
-// Begin marks the database. Who opens the journal reads the mark under the same
-// lock, and is seen as a replica before that.
+// Begin marks the database. A process that opens the journal registers as a replica first
+// and then reads the mark under the same lock.
 func (t *Target) Begin(ctx context.Context, s move.State) error {
 	again := t.state != nil
 	err := pgx.BeginTxFunc(ctx, t.conn, atLevel, func(tx pgx.Tx) error {
@@ -148,7 +147,7 @@ func (t *Target) Begin(ctx context.Context, s move.State) error {
 		} else if err := isEmpty(ctx, tx); err != nil {
 			return err
 		}
-		// Its number stands for the source's worker, whose leases the first replica ends.
+		// This replica stands for the source's worker, whose leases the first worker ends.
 		return run(ctx, tx, []step{
 			{"DELETE FROM meta", nil},
 			{"DELETE FROM replica", nil},
@@ -164,8 +163,8 @@ func (t *Target) Begin(ctx context.Context, s move.State) error {
 	return nil
 }
 
-// isEmpty refuses a database that holds rows. What a worker that never took a
-// record or an account has left does not count.
+// isEmpty refuses a database with rows. The rows of a worker that ingested no record and
+// has no account do not count.
 func isEmpty(ctx context.Context, tx pgx.Tx) error {
 	for _, table := range move.Tables() {
 		there := false
@@ -186,8 +185,7 @@ func isEmpty(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// empty takes back what a move has copied. The audit's rows are the source's,
-// which keeps them.
+// empty deletes the rows that a move has copied. The source retains the audit's rows.
 func empty(ctx context.Context, tx pgx.Tx) error {
 	names := []string{"permit"}
 	for _, table := range move.Tables() {
@@ -252,7 +250,7 @@ func (t *Target) Rows(ctx context.Context, table move.Table, after move.Row) ite
 	}
 }
 
-// Close gives the connections back.
+// Close closes the connections.
 func (t *Target) Close() {
 	t.j.conn = t.conn
 	t.j.release()

@@ -17,31 +17,30 @@ import (
 )
 
 const (
-	// migrateWithin is how long the locks of a migration are tried for.
+	// migrateWithin is for how long a migration tries to acquire its locks.
 	migrateWithin = 2 * time.Minute
 	// migratePause lets the workers pass between two tries.
 	migratePause = time.Second
 )
 
-// migrating are settings of the connection that brings the tables up to date. It
-// waits for no table's lock longer than workers can wait behind it; what it does
-// without such a lock may take its time.
+// migrating are settings of the connection that migrates the tables. It waits for a
+// table's lock no longer than workers can wait behind it. Statements that need no such
+// lock have no time bound.
 var migrating = map[string]string{"lock_timeout": "2s", "statement_timeout": "0"}
 
-// A tableVersion is what the database says about its tables.
+// A tableVersion is the database's record of the version of its tables.
 type tableVersion struct {
 	version    int64 // 0: there are none
 	readableBy int64 // the oldest program that can work with them; 0: the database does not say
 }
 
-// works tells whether a program that knows the tables up to version known can
-// work with these.
+// works reports whether a program that knows the tables up to version known can use these.
 func (s tableVersion) works(known int64) bool {
 	return s.version <= known || s.readableBy != 0 && s.readableBy <= known
 }
 
-// versioned brings the tables up to date, one replica at a time, or finds that
-// they are newer and made to be worked with by this program, too.
+// versioned migrates the tables, one replica at a time. Newer tables are accepted if they
+// are readable by this program.
 func (j *Journal) versioned(ctx context.Context) (err error) {
 	config := j.config.Copy()
 	also(config, migrating)
@@ -68,17 +67,17 @@ func (j *Journal) versioned(ctx context.Context) (err error) {
 	if have.version < j.knows {
 		switch {
 		case j.beside && have.version == 0:
-			return fmt.Errorf("journal: the database holds none: %w", fs.ErrNotExist)
+			return fmt.Errorf("journal: the database contains no journal: %w", fs.ErrNotExist)
 		case j.beside:
-			return errors.New("journal: the database was written by an older version of this program: start the worker once, it brings the tables up to date")
+			return errors.New("journal: an older version of this program wrote the database: start the worker once to migrate it")
 		}
 		if err := j.foreign(ctx); err != nil {
 			return err
 		}
 		if err := migrate(ctx, p); err != nil {
-			return fmt.Errorf("journal: bring the tables up to date: %w", readable(err))
+			return fmt.Errorf("journal: migrate the tables: %w", readable(err))
 		}
-		// A newer program may have been there at the same moment.
+		// A newer program may have migrated them at the same moment.
 		if have, err = versionOf(ctx, db); err != nil {
 			return err
 		}
@@ -87,13 +86,13 @@ func (j *Journal) versioned(ctx context.Context) (err error) {
 		return journal.ErrNewer
 	}
 	if have.version > j.knows {
-		j.log.Info("the database's tables are newer than this program, which can work with them", "tables", have.version, "program", j.knows)
+		j.log.Info("the database's tables are newer than this program, but compatible", "tables", have.version, "program", j.knows)
 	}
 	return nil
 }
 
-// migrate gives way to the workers where a lock cannot be had in time. What was
-// done by then stays done.
+// migrate retries if it cannot acquire a lock in time, so that the workers are not
+// blocked. Finished migrations are not repeated.
 func migrate(ctx context.Context, p *goose.Provider) error {
 	ctx, cancel := context.WithTimeout(ctx, 4*migrateWithin)
 	defer cancel()
@@ -129,12 +128,11 @@ func versionOf(ctx context.Context, db *sql.DB) (s tableVersion, err error) {
 	return s, nil
 }
 
-// present is the database's clock and, read with it, the oldest program that can
-// work with the tables: a transaction that begins after a migration that this
-// one cannot follow is not made.
+// present reads the database's clock and, with it, the oldest program that can use the
+// tables. So no transaction that begins after an incompatible migration is made.
 const present = presentSQL + ", (SELECT max(readable_by) FROM schema_version)"
 
-// follows looks at what present said.
+// follows checks the row of present.
 func (j *Journal) follows(r row) error {
 	if r.int(1) > j.knows {
 		return journal.ErrNewer

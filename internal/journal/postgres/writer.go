@@ -26,7 +26,7 @@ func notify(c chan struct{}) {
 }
 
 // submit queues a step for the writer and waits for the commit. If ctx ends first, the
-// step may still be made.
+// step may still be executed.
 func (j *Journal) submit(ctx context.Context, step *steps.Request) error {
 	if j.beside {
 		return journal.ErrReadOnly
@@ -98,9 +98,9 @@ func (j *Journal) commit(rs []*request) []error {
 	return errs
 }
 
-// commitApart runs each request in a transaction of its own. The time bound of all is
-// that of two transactions, so that they do not wait one by one for a database that is
-// gone.
+// commitApart runs each request in a transaction of its own. All together have the time
+// bound of two transactions, so that they do not wait one after the other for a database
+// that is gone.
 func (j *Journal) commitApart(rs []*request, errs []error) []error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*j.bounds.commit)
 	defer cancel()
@@ -145,7 +145,7 @@ func (j *Journal) transact(ctx context.Context, rs []*request, locked bool) (err
 	}
 	conn, err := j.connection(ctx)
 	if err != nil {
-		if transient(err) { // a statement of the connecting was canceled
+		if transient(err) { // a statement of the connection's setup was canceled
 			next = retrySeparately
 		}
 		return fail(fmt.Errorf("journal: connect: %w", readable(err))), next

@@ -2,5 +2,5 @@ package sqlite
 
 import "errors"
 
-// ErrOpenToOthers says that other users can read or replace the journal's files.
-var ErrOpenToOthers = errors.New("journal: its files are not its owner's only")
+// ErrOpenToOthers reports that other users can read or replace the journal's files.
+var ErrOpenToOthers = errors.New("journal: other users can read or replace its files")

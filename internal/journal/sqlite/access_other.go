@@ -2,7 +2,7 @@
 
 package sqlite
 
-// Nobody looks at the rights on files here: they are not those of the mode.
+// Rights on files are not checked here, because the mode does not show them.
 
 func (j *Journal) mayUse(bool) error { return nil }
 
@@ -10,5 +10,5 @@ func owned(_ string, err error) error { return err }
 
 func inherit(string, string) error { return nil }
 
-// Warnings say what works and may lose the journal.
+// Warnings describe conditions that are permitted, but can lose the journal.
 func Warnings(string) []string { return nil }

@@ -14,34 +14,33 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// besides are the endings of the files that make up a journal.
+// besides are the suffixes of the files of a journal.
 var besides = []string{"", "-wal", "-shm", "-journal", ".lock"}
 
-// mayUse refuses files that group or world can read or write, as it is done with
-// files that hold a secret: who reads them knows every shop, and who writes them
-// decides what is sent.
+// mayUse refuses files that group or world can read or write, as for files with a secret.
+// A reader would learn every shop; a writer could decide what is sent.
 func (j *Journal) mayUse(held bool) error {
 	folder, err := os.Stat(filepath.Dir(j.path))
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
 	if mode := folder.Mode(); mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0 {
-		return fmt.Errorf("%w: every user may replace files in the folder %s (mode %04o); chmod 700 it", ErrOpenToOthers, filepath.Dir(j.path), mode.Perm())
+		return fmt.Errorf("%w: every user can replace files in the folder %s (mode %04o); chmod 700 it", ErrOpenToOthers, filepath.Dir(j.path), mode.Perm())
 	}
 	for _, suffix := range besides {
 		name := j.path + suffix
 		info, err := os.Lstat(name)
 		if err != nil || !info.Mode().IsRegular() {
-			continue // what is not there is made for its owner only; what is no file is refused elsewhere
+			continue // a missing file is created for its owner only; another kind of file is refused elsewhere
 		}
 		open := info.Mode().Perm() & 0o077
 		switch {
 		case open == 0:
 		case open&0o007 == 0 && givenToGroup(folder):
-			// A volume that was given to a group (fsGroup in Kubernetes) has the mode
-			// of its files changed when it is mounted.
+			// The mode of files changes when a volume of a group (fsGroup in Kubernetes)
+			// is mounted.
 			if held && os.Chmod(name, 0o600) == nil {
-				j.log.Info("the group's rights on a file of the journal were taken away", "file", name, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+				j.log.Info("removed the group's rights on a file of the journal", "file", name, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
 			}
 		default:
 			return fmt.Errorf("%w: %s (mode %04o) is open to group or world; chmod 600 it", ErrOpenToOthers, name, info.Mode().Perm())
@@ -50,8 +49,8 @@ func (j *Journal) mayUse(held bool) error {
 	return nil
 }
 
-// givenToGroup reports whether a folder is one of a group that this process is in,
-// as a volume is that Kubernetes gave to fsGroup.
+// givenToGroup reports whether a folder belongs to a group of this process, as a
+// Kubernetes volume with fsGroup does.
 func givenToGroup(folder fs.FileInfo) bool {
 	s, ok := folder.Sys().(*syscall.Stat_t)
 	if !ok || folder.Mode()&fs.ModeSetgid == 0 {
@@ -61,8 +60,8 @@ func givenToGroup(folder fs.FileInfo) bool {
 	return int(s.Gid) == os.Getegid() || err == nil && slices.Contains(groups, int(s.Gid))
 }
 
-// owned adds to an error of missing rights whose the file is, where it is not this
-// process's.
+// owned adds the owner of the file to an error of missing rights, if it is not this
+// process's user.
 func owned(path string, err error) error {
 	if !errors.Is(err, fs.ErrPermission) && !slices.Contains([]int{sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}, code(err)) {
 		return err
@@ -75,7 +74,7 @@ func owned(path string, err error) error {
 	return err
 }
 
-// anothers reports whether a file belongs to another user, and to which.
+// anothers reports whether a file belongs to another user, and returns that user's id.
 func anothers(name string) (uid uint32, other bool) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -85,12 +84,12 @@ func anothers(name string) (uid uint32, other bool) {
 	return s.Uid, ok && int(s.Uid) != os.Geteuid()
 }
 
-// inherit gives a file that the superuser has made beside the journal to whoever
-// owns the journal, who could not open it otherwise.
+// inherit gives a file that the superuser has created beside the journal to the journal's
+// owner, who could not open it otherwise.
 func inherit(name, path string) error {
 	info, err := os.Stat(path)
 	if os.Geteuid() != 0 || err != nil {
-		return nil //nolint:nilerr // there is no journal yet: it will be this user's
+		return nil //nolint:nilerr // there is no journal yet: it will belong to this user
 	}
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || s.Uid == 0 {
@@ -99,7 +98,8 @@ func inherit(name, path string) error {
 	return os.Chown(name, int(s.Uid), int(s.Gid))
 }
 
-// Warnings say what works and may lose the journal, or keep its worker from it.
+// Warnings describe conditions that are permitted, but can lose the journal or prevent its
+// worker from opening it.
 func Warnings(path string) (words []string) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -107,18 +107,18 @@ func Warnings(path string) (words []string) {
 	}
 	folder := filepath.Dir(path)
 	if name := volatile(folder); name != "" {
-		words = append(words, fmt.Sprintf("the folder of the journal, %s, lies on %s, which is gone when the machine or its container ends, and every token with it: use a disk or a volume", folder, name))
+		words = append(words, fmt.Sprintf("the folder of the journal, %s, is on %s: its files, and every token in them, are lost when the machine or its container ends; use a disk or a volume", folder, name))
 	}
 	if info, err := os.Stat(folder); err == nil {
 		switch mode := info.Mode(); {
 		case mode.Perm()&0o002 != 0 && mode&fs.ModeSticky != 0:
-			words = append(words, fmt.Sprintf("every user may make files in the folder of the journal, %s (mode %04o): use a folder of the worker's user with mode 0700", folder, mode.Perm()))
+			words = append(words, fmt.Sprintf("every user can create files in the folder of the journal, %s (mode %04o): use a folder of the worker's user with mode 0700", folder, mode.Perm()))
 		case mode.Perm()&0o020 != 0 && !givenToGroup(info):
-			words = append(words, fmt.Sprintf("the group may replace files in the folder of the journal, %s (mode %04o): chmod 700 it", folder, mode.Perm()))
+			words = append(words, fmt.Sprintf("the group can replace files in the folder of the journal, %s (mode %04o): chmod 700 it", folder, mode.Perm()))
 		}
 	}
 	if uid, other := anothers(path); other {
-		words = append(words, fmt.Sprintf("the journal belongs to the user with id %d, and this process runs as %d: files that it makes may be closed to the other", uid, os.Geteuid()))
+		words = append(words, fmt.Sprintf("the journal belongs to the user with id %d, and this process runs as %d: the other may be unable to open files that it creates", uid, os.Geteuid()))
 	}
 	return words
 }

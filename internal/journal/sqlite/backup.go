@@ -15,13 +15,13 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// backupPages are copied at a time, so that a copy can be cancelled.
+// backupPages are copied at a time, so that a context can end the copy.
 const backupPages = 4096
 
-// errNoRoom says that the disk of a copy is full. The journal's own may not be.
+// errNoRoom reports that the disk of a copy is full. The journal's own disk may not be.
 var errNoRoom = errors.New("there is no room left on the disk of the copy; make room, or name a file on another one")
 
-// A Copy tells of a copy that was made.
+// A Copy describes a finished copy.
 type Copy struct {
 	Path       string
 	At         time.Time
@@ -31,13 +31,13 @@ type Copy struct {
 	Outbox     int64                     // events that wait to be published
 }
 
-// Backup copies the journal to a new file beside the worker that may hold it.
-// The copy is one moment's state. It is marked as a copy, so that no worker
-// takes it for the journal itself, and it is there under its name only when it
-// was checked and is on disk. A file that exists is not touched: fs.ErrExist.
+// Backup copies the journal to a new file, also beside a worker. The copy is the state of
+// one moment. It is marked as a copy, so that no worker opens it as the journal. It gets
+// its name only after it was checked and is durable. An existing file is not changed:
+// fs.ErrExist.
 //
-// The worker goes on writing: the copy reads in one read transaction, by which
-// the log beside the database grows by what is written meanwhile.
+// The worker can write meanwhile. The copy reads in one read transaction, so the log grows
+// by everything that is written during the copy.
 func (j *Journal) Backup(ctx context.Context, path string) (_ Copy, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
@@ -69,7 +69,7 @@ func (j *Journal) Backup(ctx context.Context, path string) (_ Copy, err error) {
 	}
 	c, err := verifyCopy(ctx, partial)
 	if err != nil {
-		return Copy{}, fmt.Errorf("journal: the copy is not good: %w", err)
+		return Copy{}, fmt.Errorf("journal: the copy failed its check: %w", err)
 	}
 	c.Path = path
 	if err := nameFile(partial, path); err != nil {
@@ -78,8 +78,8 @@ func (j *Journal) Backup(ctx context.Context, path string) (_ Copy, err error) {
 	return c, nil
 }
 
-// copyTo copies pages inside one read transaction: without it every commit of
-// the worker would begin the copy anew.
+// copyTo copies pages inside one read transaction. Without it every commit of the worker
+// would restart the copy.
 func (j *Journal) copyTo(ctx context.Context, path string) (err error) {
 	src, err := dial(j.path)
 	if err != nil {
@@ -114,13 +114,13 @@ func (j *Journal) copyTo(ctx context.Context, path string) (err error) {
 	if _, err := dst.exec(setMeta, "copied", decimal(j.clock.Now())); err != nil {
 		return err
 	}
-	// A recovery that goes on ends there; that of the copy is another, which looks
-	// at everything again.
+	// A recovery that has not ended is not continued in the copy: the recovery of the copy
+	// examines everything again.
 	_, err = dst.exec("DELETE FROM meta WHERE name = 'recovering'")
 	return err
 }
 
-// verifyCopy looks through every page and tells what the copy holds.
+// verifyCopy checks every page and returns what the copy contains.
 func verifyCopy(ctx context.Context, path string) (c Copy, err error) {
 	db, err := dial(path)
 	if err != nil {
@@ -167,8 +167,8 @@ func verifyCopy(ctx context.Context, path string) (c Copy, err error) {
 	return c, nil
 }
 
-// nameFile gives a finished file its name, never over another, and makes both
-// durable.
+// nameFile gives a finished file its name, never that of an existing file, and makes file
+// and name durable.
 func nameFile(partial, path string) error {
 	f, err := os.OpenFile(partial, os.O_RDWR, 0) // #nosec G304 -- just made
 	if err != nil {

@@ -2,9 +2,8 @@ package sqlite
 
 import "errors"
 
-// beside runs f in one short transaction on a connection of its own, while a
-// worker may hold the file: it waits until that has committed, as long as the
-// busy time-out says.
+// beside runs f in one short transaction on a connection of its own, also while a worker
+// holds the file. It waits for the worker's commit, at most for the busy time-out.
 func (j *Journal) beside(f func(*conn) error) error {
 	c, err := j.connect()
 	if err != nil {
@@ -37,7 +36,7 @@ func within(c *conn, f func(*conn) error) error {
 		_, err = c.exec("COMMIT")
 	}
 	if err != nil {
-		// After some errors of a commit there is nothing left to take back.
+		// After some errors of a commit there is no transaction to roll back.
 		_, _ = c.exec("ROLLBACK")
 	}
 	return err

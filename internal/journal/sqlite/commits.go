@@ -11,20 +11,19 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// Every commit is counted in the database and then, without a sync, in the lock
-// file. So the lock file never counts more than the database has committed: where
-// it does, commits are missing. The log was removed after a crash, or an older copy
-// was put in the database's place.
+// Every commit is counted in the database and then, without a sync, in the lock file. So
+// the count in the lock file is higher only if commits are missing in the database. Then
+// the log was removed after a crash, or an older copy replaced the database.
 
-// These count the transaction that they are in. One statement with RETURNING would make
-// a table for the result, which takes longer than all of them.
+// These statements count the transaction that they are in. One statement with RETURNING
+// would create a table for the result, which takes longer than all of them.
 const (
 	countCommit = "UPDATE meta SET value = CAST(CAST(CAST(CAST(value AS TEXT) AS INTEGER) + 1 AS TEXT) AS BLOB) WHERE name = 'commits'"
 	firstCommit = "INSERT INTO meta (name, value) VALUES ('commits', CAST('1' AS BLOB))"
 	lastCommit  = "SELECT value FROM meta WHERE name = 'commits'"
 )
 
-// count counts a commit that is about to be made.
+// count counts the commit that follows.
 func (j *Journal) count(c *conn) (int64, error) {
 	if j.lacks {
 		return 0, nil // the difference is evidence until the recovery has ended
@@ -43,7 +42,7 @@ func (j *Journal) count(c *conn) (int64, error) {
 	return strconv.ParseInt(string(r.blob(0)), 10, 64)
 }
 
-// A note is what a lock file says.
+// A note is the content of a lock file.
 type note struct {
 	identity uuid.UUID
 	commits  int64
@@ -51,7 +50,7 @@ type note struct {
 
 func (n note) bytes() []byte { return fmt.Appendf(nil, "%s %020d\n", n.identity, n.commits) }
 
-// readNote reads a lock file; the zero note where it says nothing.
+// readNote reads a lock file; the zero note if it contains none.
 func readNote(path string) note {
 	raw, err := os.ReadFile(path + ".lock") // #nosec G304 -- beside the journal
 	if err != nil {
@@ -66,8 +65,8 @@ func readNote(path string) note {
 	return note{identity, commits}
 }
 
-// committed notes a commit of this process. That it cannot be noted costs no more
-// than the look at the next start.
+// committed writes a note of a commit. If the write fails, the next start checks the
+// database, without further harm.
 func (j *Journal) committed(commits int64) {
 	if j.lacks {
 		return
@@ -77,7 +76,7 @@ func (j *Journal) committed(commits int64) {
 		_, _ = j.lock.WriteAt(n.bytes(), 0)
 		return
 	}
-	// Beside a worker, which may have noted a later one.
+	// A process beside this one may have written a later note.
 	if was := readNote(j.path); was.identity != n.identity || was.commits >= commits {
 		return
 	}
@@ -87,8 +86,8 @@ func (j *Journal) committed(commits int64) {
 	}
 }
 
-// missing tells how many commits are not in the database; read says which it has.
-// The note is read first, as others may commit meanwhile.
+// missing returns how many commits are not in the database; read returns those that it
+// has. The note is read first, because others may commit meanwhile.
 func missing(path string, read func() (note, error)) (int64, error) {
 	const looks = 3 // a note that is being written may be read half
 	for range looks {
@@ -104,8 +103,8 @@ func missing(path string, read func() (note, error)) (int64, error) {
 	return 0, nil
 }
 
-// refuseMissing refuses a file in which commits are missing, before anything is
-// changed in it: who still has the log can put it back.
+// refuseMissing refuses a file with missing commits before anything in it is changed, so
+// that the operator can still put the log back.
 func (j *Journal) refuseMissing(c *conn) error {
 	n, err := missing(j.path, func() (has note, err error) {
 		there, err := c.one("SELECT 1 FROM sqlite_schema WHERE name = 'meta'")
@@ -131,5 +130,5 @@ func (j *Journal) refuseMissing(c *conn) error {
 }
 
 func lost(path string, n int64) error {
-	return fmt.Errorf("%w: its last %d transactions are missing, because %s-wal was removed after a crash or an older copy was put in its place; put the file back if it still exists", journal.ErrCopy, n, path)
+	return fmt.Errorf("%w: its last %d transactions are missing, because %s-wal was removed after a crash or an older copy was put in its place; put the original file back if it still exists", journal.ErrCopy, n, path)
 }

@@ -16,7 +16,7 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// What every connection is told. Readers may not write, and keep little: the
+// Settings of every connection. Readers may not write, and have a small cache: the
 // system's page cache has the rest.
 const (
 	busyTimeout   = "5000" // ms; only commands beside the worker compete with it
@@ -28,8 +28,8 @@ var writerPragmas = []string{
 	"busy_timeout=" + busyTimeout,
 	"journal_mode=WAL",
 	"synchronous=FULL",
-	// On a small disk a log that grows longer before its pages are copied fills the disk,
-	// and then no response can be saved.
+	// On a small disk, a log that grows longer before its pages are copied could fill the
+	// disk. Then no response could be saved.
 	"wal_autocheckpoint=1000",
 	"journal_size_limit=67108864",
 	"cache_size=-16000",
@@ -37,7 +37,7 @@ var writerPragmas = []string{
 	"trusted_schema=OFF",
 }
 
-// openHeld makes a file that this process holds ready for work.
+// openHeld prepares a file that this process holds for work.
 func (j *Journal) openHeld(ctx context.Context) error {
 	c, err := j.connect()
 	if err != nil {
@@ -65,7 +65,7 @@ func (j *Journal) openHeld(ctx context.Context) error {
 	return nil
 }
 
-// openBeside makes a file that a worker may hold ready for reading.
+// openBeside prepares a file that a worker may hold for reading.
 func (j *Journal) openBeside(ctx context.Context) error {
 	if err := j.openReaders(ctx); err != nil {
 		return err
@@ -77,9 +77,9 @@ func (j *Journal) openBeside(ctx context.Context) error {
 	case have > want:
 		return journal.ErrNewer
 	case have < want:
-		return errors.New("the journal was written by an older version of this program, or is none: start the worker once, it brings the file up to date")
+		return errors.New("the file is not a journal, or an older version of this program wrote it: start the worker once to migrate it")
 	}
-	// What it would show is out of date.
+	// A journal that was moved is out of date.
 	if raw, err := j.Fact(ctx, steps.Moved); err != nil || raw != nil {
 		return errors.Join(err, movedAway(raw))
 	}
@@ -105,7 +105,7 @@ func (j *Journal) openReaders(ctx context.Context) (err error) {
 	return j.readers.PingContext(ctx)
 }
 
-// connect opens the writer's connection and makes sure of what it promises.
+// connect opens the writer's connection and checks its settings.
 func (j *Journal) connect() (_ *conn, err error) {
 	c, err := dial(j.path)
 	if err != nil {
@@ -124,8 +124,8 @@ func (j *Journal) connect() (_ *conn, err error) {
 	return c, durable(c)
 }
 
-// durable reads back what durability rests on: SQLite answers a setting that
-// it cannot follow with the old value, not with an error.
+// durable reads back the settings on which durability depends. If SQLite cannot apply a
+// setting, it returns the old value and no error.
 func durable(c *conn) error {
 	for _, want := range []struct{ name, value, word string }{
 		{"journal_mode", "wal", "WAL"}, {"synchronous", "2", "FULL"},
@@ -141,7 +141,7 @@ func durable(c *conn) error {
 	return nil
 }
 
-// ownFile refuses somebody else's database and marks an empty one as ours.
+// ownFile refuses another program's database and marks an empty one as a journal.
 func ownFile(c *conn) error {
 	id, err := c.pragma("application_id")
 	if err != nil {
@@ -161,7 +161,7 @@ func ownFile(c *conn) error {
 	return err
 }
 
-// migrate brings the tables up to date. The caller holds the file.
+// migrate migrates the tables. The caller holds the file.
 func migrate(ctx context.Context, path string) (err error) {
 	db, err := sql.Open("sqlite", dsn(path, "mode=rw&_pragma=busy_timeout("+busyTimeout+")&_pragma=synchronous(2)&_dqs=0"))
 	if err != nil {
@@ -182,7 +182,7 @@ func migrate(ctx context.Context, path string) (err error) {
 		return err
 	}
 	if _, err := p.Up(ctx); err != nil {
-		return fmt.Errorf("bring the tables up to date: %w", err)
+		return fmt.Errorf("migrate the tables: %w", err)
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 	return goose.NewProvider(goose.DialectSQLite3, db, schema.SQLite(), goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 }
 
-// versions tells the version of the tables and the one that this program knows.
+// versions returns the version of the tables and the newest one that this program knows.
 // It only reads.
 func versions(ctx context.Context, db *sql.DB) (have, want int64, err error) {
 	p, err := provider(db)
@@ -212,7 +212,7 @@ func versions(ctx context.Context, db *sql.DB) (have, want int64, err error) {
 	return have, want, err
 }
 
-// explain adds to an error of SQLite what it means for whoever started us.
+// explain adds to an error of SQLite what it means for the operator.
 func explain(path string, err error) error {
 	word := ""
 	switch code(err) {
@@ -225,7 +225,7 @@ func explain(path string, err error) error {
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
 		word = "the file or its folder is read-only: "
 	case sqlite3.SQLITE_CANTOPEN:
-		word = "the file or those beside it cannot be opened: "
+		word = "the file, or one beside it, cannot be opened: "
 	case sqlite3.SQLITE_BUSY:
 		word = "another program holds the file: "
 	}

@@ -4,19 +4,19 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// maxFacts bounds how many operations are kept in memory.
+// maxFacts bounds how many operations are cached.
 const maxFacts = 20_000
 
-// facts of an operation never change. They are kept from the claim to the end,
-// so that the steps between need no look at the row: what they compare is
-// compared by the statement that writes.
+// facts of an operation never change. They are cached from the claim to the end, so that
+// the steps between need not read the row. The statement that writes the row compares what
+// can change.
 type facts struct {
 	account, shop int64
 	kind          journal.Kind
 	key           journal.ShopKey
 }
 
-// facts finds those of an operation; ErrStale when there is none.
+// facts returns those of an operation; ErrStale if there is none.
 func (t *tx) facts(operation int64) (facts, error) {
 	if f, ok := t.j.writer.facts[operation]; ok {
 		return f, nil
@@ -34,14 +34,14 @@ func (t *tx) facts(operation int64) (facts, error) {
 	}, nil
 }
 
-// keepFacts remembers those of a claimed operation.
+// keepFacts caches those of a claimed operation.
 func (t *tx) keepFacts(operation int64, f facts) {
 	makeRoom(t.j.writer.facts)
 	t.j.writer.facts[operation] = f
 }
 
-// makeRoom keeps a memory within its bound: any entry goes, what is missing is
-// read from the database.
+// makeRoom bounds a cache. It removes any entry, because a missing one is read from the
+// database.
 func makeRoom[K comparable, V any](m map[K]V) {
 	if len(m) < maxFacts {
 		return

@@ -7,12 +7,11 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// files are those of an open journal, by name. A file that is moved or removed is
-// still open: what is written to it succeeds, and is in no file that the next
-// start finds.
+// files are those of an open journal, by name. A file that was moved or removed stays
+// open: writes to it succeed, but the next start does not find them.
 type files map[string]os.FileInfo
 
-// noteFiles remembers the files, which are all there once something was written.
+// noteFiles records the files, which all exist after the first write.
 func (j *Journal) noteFiles() {
 	found := make(files)
 	for _, suffix := range []string{"", "-wal", "-shm"} {
@@ -28,14 +27,14 @@ func (j *Journal) noteFiles() {
 	j.files = found
 }
 
-// inPlace fails where a file is not under its name any more. The writer asks
-// before each transaction.
+// inPlace fails if another file, or none, has the name of a file of the journal. The
+// writer calls it before each transaction.
 func (j *Journal) inPlace() error {
 	for name, was := range j.files {
 		is, err := os.Stat(name)
 		switch {
 		case err != nil:
-			return fmt.Errorf("%w: %s is not there", journal.ErrReplaced, name)
+			return fmt.Errorf("%w: %s is missing", journal.ErrReplaced, name)
 		case !os.SameFile(was, is):
 			return fmt.Errorf("%w: %s is another file", journal.ErrReplaced, name)
 		}
@@ -43,8 +42,8 @@ func (j *Journal) inPlace() error {
 	return nil
 }
 
-// save moves the log into the database where only the log, or what belongs to it,
-// is not in its place: the next start then finds all that was committed.
+// save moves the log into the database if only the log, or a file that belongs to it, is
+// not in its place. The next start then finds everything that was committed.
 func (j *Journal) save() {
 	if j.writer.conn == nil || j.saved {
 		return
@@ -54,6 +53,6 @@ func (j *Journal) save() {
 	}
 	r, err := j.writer.conn.one("PRAGMA wal_checkpoint(FULL)")
 	if j.saved = err == nil && r.int(0) == 0; j.saved {
-		j.log.Warn("a file beside the journal was moved, removed or replaced; what it held was written into the journal", "path", j.path)
+		j.log.Warn("a file beside the journal was moved, removed or replaced; its content was written into the journal", "path", j.path)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-// syncFolder makes a new file's name durable.
+// syncFolder makes the name of a new file durable.
 func syncFolder(path string) error {
 	d, err := os.Open(path) // #nosec G304 -- the folder of the journal
 	if err != nil {

@@ -1,4 +1,4 @@
 package sqlite
 
-// syncFolder does nothing: the system has no such thing, and NTFS journals names.
+// syncFolder does nothing: Windows cannot sync a folder, and NTFS journals names.
 func syncFolder(string) error { return nil }

@@ -6,9 +6,9 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// invitees counts the open invitations of shops, and the shops to be reminded of one, by
-// a hash of the shop. Almost every shop that chose another provider has none, so that no query is needed. Two shops with the
-// same hash cost a query.
+// invitees counts the open invitations of shops, and the shops to be reminded of one, by a
+// hash of the shop. Almost every shop that chose another provider has none and needs no
+// query. Two shops with the same hash cost a query.
 type invitees map[uint64]int32
 
 func (w *writer) hash(k journal.ShopKey) uint64 {
@@ -20,7 +20,7 @@ func (w *writer) hash(k journal.ShopKey) uint64 {
 	return h.Sum64()
 }
 
-// invitation counts one that begins or ends, until the request is taken back.
+// invitation counts an invitation that begins or ends. It is undone with its request.
 func (t *tx) invitation(k journal.ShopKey, opens bool) {
 	n := int32(-1)
 	if opens {

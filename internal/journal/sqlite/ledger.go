@@ -9,23 +9,22 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// A ledger counts the requests of one sliding window. It knows for each from
-// which instant on a window has to pass until its permit is back: for one that
-// is under way that is an upper bound. All times are microseconds.
+// A ledger counts the requests of one sliding window. For each it has the instant after
+// which one window has to pass until its permit is available; for a request in flight that
+// is an upper bound. All times are in microseconds.
 //
-// A ledger has one window as long as the journal is open, because its permits come
-// from the configuration of this process. With a longer window it would lack the
-// requests that had left the shorter one. PostgreSQL keeps ledgers for replicas of
-// different configurations.
+// A ledger has one window while the journal is open, because its permits come from the
+// configuration of this process. With a longer window it would lack the requests that had
+// left the shorter one. PostgreSQL has ledgers for replicas with different configurations.
 //
-// Entries of one instant share a bucket. Where the limit is so large that an
-// entry each would cost memory, instants are rounded up to a fraction of the
-// window: a permit then comes back a little late, never early.
+// Entries of one instant share a bucket. If the limit is so large that an entry for each
+// request would cost memory, instants are rounded up to a fraction of the window. A permit
+// is then available slightly late, never early.
 type ledger struct {
 	buckets []bucket // by rising from
 	total   int
-	open    map[journal.AttemptID]int64 // under way: in which bucket
-	refused bool                        // somebody was told to wait
+	open    map[journal.AttemptID]int64 // in flight: the instant of its bucket
+	refused bool                        // a caller waits for a permit
 	limit   int                         // as last asked for
 	window  time.Duration
 	slack   time.Duration // as first asked for
@@ -38,12 +37,12 @@ type bucket struct {
 
 func newLedger() *ledger { return &ledger{open: make(map[journal.AttemptID]int64)} }
 
-// rounded places an instant on the grid of a limit.
+// rounded rounds an instant up to the grain of a limit.
 func rounded(from int64, limit int, window time.Duration) int64 {
 	return steps.RoundUp(from, steps.Grain(limit, window))
 }
 
-// prune forgets what came back before or at now.
+// prune removes the permits that were available again before or at now.
 func (l *ledger) prune(now int64, window time.Duration) {
 	i := 0
 	for i < len(l.buckets) && l.buckets[i].from+window.Microseconds() <= now {
@@ -54,8 +53,8 @@ func (l *ledger) prune(now int64, window time.Duration) {
 		return
 	}
 	l.buckets = slices.Delete(l.buckets, 0, i)
-	// Attempts that never end leave by time as well; swept rarely, so that the
-	// cost is spread.
+	// Attempts that never end expire as well. They are removed rarely, because that takes
+	// long.
 	if len(l.open) > 64 && len(l.open) > 2*l.total {
 		for id, from := range l.open {
 			if from+window.Microseconds() <= now {
@@ -65,7 +64,7 @@ func (l *ledger) prune(now int64, window time.Duration) {
 	}
 }
 
-// free tells how many permits are left, and when there is one if none is.
+// free returns how many permits are left and, if none is, when the next one is available.
 func (l *ledger) free(now int64, limit int, window time.Duration) (n int, next int64) {
 	l.prune(now, window)
 	if n = limit - l.total; n > 0 {
@@ -80,14 +79,14 @@ func (l *ledger) free(now int64, limit int, window time.Duration) (n int, next i
 	return 0, now + window.Microseconds() // a limit of zero or less never has one
 }
 
-// take notes an attempt that is under way and counts from the given instant
-// unless an end comes before.
+// take adds an attempt in flight, which counts from the given instant unless it ends
+// before.
 func (l *ledger) take(id journal.AttemptID, from int64) {
 	l.add(from)
 	l.open[id] = from
 }
 
-// untake forgets an attempt that was not made.
+// untake removes an attempt that was not made.
 func (l *ledger) untake(id journal.AttemptID) {
 	if from, ok := l.open[id]; ok {
 		delete(l.open, id)
@@ -95,8 +94,8 @@ func (l *ledger) untake(id journal.AttemptID) {
 	}
 }
 
-// end replaces the bound of an attempt by what is known now; counted says that
-// it counts at all.
+// end replaces the upper bound of an attempt by its end. If counted is false, the attempt
+// does not count.
 func (l *ledger) end(id journal.AttemptID, from int64, counted bool) {
 	l.untake(id)
 	if counted {
@@ -126,7 +125,7 @@ func (l *ledger) add(from int64) {
 func (l *ledger) remove(from int64) {
 	i, ok := l.find(from)
 	if !ok {
-		return // it came back by time
+		return // it has expired
 	}
 	if l.buckets[i].n--; l.buckets[i].n == 0 {
 		l.buckets = slices.Delete(l.buckets, i, i+1)

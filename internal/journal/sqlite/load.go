@@ -11,9 +11,8 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// ids are the next ids of the tables that the writer fills. They are known
-// before the rows are written, so that rows can name each other; one that is
-// not used leaves a gap.
+// ids are the next ids of the tables that the writer fills. They are assigned before the
+// rows are written, so that rows can name each other; an unused id leaves a gap.
 type ids struct {
 	shop, event, attempt, out int64
 }
@@ -24,8 +23,7 @@ func next(id *int64) int64 {
 	return n
 }
 
-// load reads what the writer keeps in memory and ends what earlier processes
-// began.
+// load reads what the writer caches in memory, and ends the leases of earlier processes.
 func (w *writer) load(j *Journal) error {
 	c := w.conn
 	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
@@ -136,7 +134,7 @@ func (w *writer) loadIn(j *Journal) error {
 	return nil
 }
 
-// intern gives a name its small number.
+// intern returns the small number of a name, and assigns one to a new name.
 func (t *tx) intern(known map[string]int64, table, name string) (int64, error) {
 	if id, ok := known[name]; ok {
 		return id, nil

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes the lock that only one process can have. It ends with the
-// process, however that ends.
+// lockFile acquires the lock that only one process can have. It ends with the process in
+// any case.
 func lockFile(f *os.File) (held bool, err error) {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) // #nosec G115 -- a file descriptor

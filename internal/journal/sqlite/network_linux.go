@@ -9,9 +9,9 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// networks are the file systems, by the number that statfs gives, of which
-// another machine keeps the files: neither their locks nor their syncs, nor the
-// memory that SQLite shares beside its log, can be relied on.
+// networks are the file systems, by the number that statfs returns, whose files are on
+// another machine. Their locks and syncs are not reliable, nor is the memory that SQLite
+// shares beside its log.
 var networks = map[uint32]string{
 	unix.NFS_SUPER_MAGIC:  "NFS",
 	unix.SMB_SUPER_MAGIC:  "SMB",
@@ -22,15 +22,15 @@ var networks = map[uint32]string{
 	unix.CODA_SUPER_MAGIC: "Coda",
 }
 
-// memory are the file systems whose files are gone with the machine, or with the
-// container that they belong to.
+// memory are the file systems whose files end with the machine, or with the container that
+// they belong to.
 var memory = map[uint32]string{
 	unix.TMPFS_MAGIC:           "tmpfs (memory)",
 	unix.RAMFS_MAGIC:           "ramfs (memory)",
 	unix.OVERLAYFS_SUPER_MAGIC: "overlayfs (a container's own layer)",
 }
 
-// volatile names the file system of a folder where what lies on it does not last.
+// volatile names the file system of a folder if files on it do not last, else "".
 func volatile(folder string) string {
 	var info unix.Statfs_t
 	if unix.Statfs(folder, &info) != nil {
@@ -39,7 +39,7 @@ func volatile(folder string) string {
 	return memory[uint32(info.Type)] // the kernel's numbers have 32 bits
 }
 
-// checkDisk refuses a folder that lies on another machine.
+// checkDisk refuses a folder on another machine.
 func checkDisk(folder string) error {
 	var info unix.Statfs_t
 	for {
@@ -54,7 +54,7 @@ func checkDisk(folder string) error {
 
 func localDisk(folder string, kind uint32) error {
 	if name, ok := networks[kind]; ok {
-		return fmt.Errorf("%w: the folder %s lies on a network file system (%s)", journal.ErrNotDurable, folder, name)
+		return fmt.Errorf("%w: the folder %s is on a network file system (%s)", journal.ErrNotDurable, folder, name)
 	}
 	return nil
 }

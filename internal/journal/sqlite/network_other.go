@@ -2,7 +2,7 @@
 
 package sqlite
 
-// checkDisk takes every folder: which file system it lies on is known on Linux only.
+// checkDisk accepts every folder: the type of the file system is known on Linux only.
 func checkDisk(string) error { return nil }
 
 func volatile(string) string { return "" }

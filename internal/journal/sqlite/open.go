@@ -21,49 +21,48 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// applicationID marks our files in SQLite's header: "ibxw".
+// applicationID marks a journal's file in SQLite's header: "ibxw".
 const applicationID = 0x69627877
 
 // Options of a journal.
 type Options struct {
-	// Path of the database file. It is made, readable by its owner only, in a
-	// folder that exists. URLs and in-memory databases are refused.
+	// Path of the database file. It is created, readable by its owner only, in an existing
+	// folder. URLs and in-memory databases are refused.
 	Path string
-	// Planner decides what events lead to. Needed unless ReadOnly.
+	// Planner decides what events lead to. It is required unless ReadOnly.
 	Planner journal.Planner
-	// Logger gets what nobody is told otherwise; nil discards.
+	// Logger logs what no error reports; nil discards it.
 	Logger *slog.Logger
-	// ReadOnly opens a journal that exists beside the worker that may hold it:
-	// it can be read, and audit entries and intents can be appended; every other
-	// change fails with [journal.ErrReadOnly].
+	// ReadOnly opens an existing journal, also beside a worker. It can be read, and audit
+	// entries and intents can be appended; every other change fails with
+	// [journal.ErrReadOnly].
 	ReadOnly bool
-	// Recover opens a copy, or a journal whose recovery did not end; else such a
-	// one is refused with [journal.ErrCopy].
+	// Recover opens a copy, or a journal whose recovery did not end. Otherwise these are
+	// refused with [journal.ErrCopy].
 	Recover bool
-	// Now is the clock; nil is time.Now. Only differences count once the
-	// journal is open, so that a step of the wall clock changes nothing.
+	// Now is the clock; nil is time.Now. While the journal is open only differences count,
+	// so that setting the wall clock changes nothing.
 	Now func() time.Time
-	// Reserve is how many bytes of the disk are kept for the ends of what is in
-	// flight: below it no call can begin (Claim for calls, and BeginAttempt, fail with
-	// [journal.ErrFull]), while all else is written as long as there is room. It
-	// should hold two full receipts for each call in flight. 0 keeps nothing.
+	// Reserve is how many bytes of the disk are reserved for the ends of work in flight.
+	// Below it no call can begin (Claim for calls, and BeginAttempt, fail with
+	// [journal.ErrFull]); everything else is written as long as there is room. It should
+	// hold two full receipts for each call in flight. 0 reserves nothing.
 	Reserve int64
-	// DiskFree tells how many bytes are free in a folder; nil asks the system. An
-	// error means that nobody can say, and then the reserve is not kept.
+	// DiskFree returns how many bytes are free in a folder; nil asks the system. After an
+	// error there is no reserve.
 	DiskFree func(folder string) (int64, error)
 
-	// Mark tells a file from its copies; nil asks the file system. It is for
-	// tests in which a copy stands for what a crash left. With it, or with Now,
-	// nobody looks whether the machine's clock was set.
+	// Mark distinguishes a file from its copies; nil asks the file system. It is for tests
+	// in which a copy replaces the file after a crash. With Mark, or with Now, the
+	// machine's clock is not checked.
 	Mark func(path string) string
 	boot func() (boot string, micros int64) // of tests; nil is sinceBoot
-	// checkRows, of tests: a row that is remembered is read all the same, and an error
-	// where it is another.
+	// checkRows is for tests: a cached row is read all the same, and a difference is an
+	// error.
 	checkRows bool
 }
 
-// A Journal is the durable memory in one SQLite file. It implements
-// [journal.Journal].
+// A Journal is the durable store in one SQLite file. It implements [journal.Journal].
 type Journal struct {
 	*steps.Journal
 	texts     steps.Texts // of queries
@@ -94,14 +93,14 @@ type Journal struct {
 	closeErr  error
 }
 
-// A writer is what only the writer's goroutine touches.
+// A writer is the state that only the writer's goroutine uses.
 type writer struct {
 	conn *conn // nil while it has to be opened again
 	tx   tx
 	ids  ids
 	// New shops begin above it: see journal.Journal.RaiseFloor.
 	floor int64
-	// Rows that are asked for all the time and never change.
+	// Rows that are read often and never change.
 	accounts map[string]int64
 	names    map[int64]string
 	ledgerID map[string]int64
@@ -116,13 +115,13 @@ type writer struct {
 	firstAttempt int64 // of this process
 }
 
-// Open opens or makes a journal. Its errors wrap [journal.ErrHeld],
-// [journal.ErrNewer], [journal.ErrNotDurable], [journal.ErrCopy], fs.ErrNotExist or
-// fs.ErrPermission, or say in words what is wrong with the path or the file.
+// Open opens or creates a journal. Its errors wrap [journal.ErrHeld], [journal.ErrNewer],
+// [journal.ErrNotDurable], [journal.ErrCopy], fs.ErrNotExist or fs.ErrPermission, or
+// describe what is wrong with the path or the file.
 //
-// Only one process can hold a journal; by opening it all leases of processes
-// before it end: claimed operations are planned again, those in sending are
-// unknown, and those that were being settled can be claimed at once.
+// Only one process can hold a journal. Opening it ends all leases of earlier processes:
+// claimed operations become planned, sending ones become unknown, and those in stage
+// Settle can be claimed at once.
 func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	boot := sinceBoot
 	switch {
@@ -157,7 +156,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = j.release() // what failed first is what matters
+			_ = j.release() // only the first error matters
 		}
 	}()
 	if !o.ReadOnly {
@@ -182,7 +181,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	return j, nil
 }
 
-// place makes sure that the path can be one of a file on a disk of this machine.
+// place checks that the path can name a file on a disk of this machine.
 func place(path string) (string, error) {
 	switch {
 	case path == "":
@@ -192,7 +191,7 @@ func place(path string) (string, error) {
 	case strings.Contains(path, "://"):
 		return "", fmt.Errorf("journal: %q looks like a URL: the journal has to be a file on a disk of this machine", path)
 	case strings.ContainsRune(path, 0):
-		return "", errors.New("journal: the path holds a NUL byte")
+		return "", errors.New("journal: the path contains a NUL byte")
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -207,14 +206,14 @@ func place(path string) (string, error) {
 	case !info.IsDir():
 		return "", fmt.Errorf("journal: %s is not a folder", folder)
 	}
-	// One file has one lock, by whatever name it is reached.
+	// A file has one lock, whichever name it is opened by.
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
 	return path, checkDisk(filepath.Dir(path))
 }
 
-// hold takes the lock of the file.
+// hold acquires the lock of the file.
 func (j *Journal) hold() error {
 	if info, err := os.Stat(filepath.Dir(j.path)); err == nil && info.Mode().Perm()&0o222 == 0 {
 		return fmt.Errorf("journal: the folder of %s is read-only, and the journal needs files beside its own: %w", j.path, fs.ErrPermission)
@@ -238,8 +237,8 @@ func (j *Journal) hold() error {
 	return fmt.Errorf("journal: lock %s.lock: %w", j.path, err)
 }
 
-// checkFile looks at the file before SQLite does: SQLite would open a
-// read-only one without a word, and make one where none is.
+// checkFile checks the file before SQLite opens it: SQLite opens a read-only file without
+// an error, and creates a missing one.
 func checkFile(path string, create bool) error {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) && create {
@@ -251,14 +250,14 @@ func checkFile(path string, create bool) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("journal: %s is not a regular file", path)
 	}
-	// The superuser could write it all the same; whoever took the permission
-	// away did not mean it to be written.
+	// The superuser could write it anyway, but the missing permission means that nobody is
+	// to write it.
 	if info.Mode().Perm()&0o222 == 0 {
 		return fmt.Errorf("journal: %s is read-only: %w", path, fs.ErrPermission)
 	}
 	if !create {
-		// Closing a file drops the locks that this process has on it: beside a
-		// worker only SQLite itself may open it.
+		// Closing a file releases the locks that this process has on it: beside a worker
+		// only SQLite itself may open it.
 		return nil
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0) // #nosec G304 -- the operator names the file
@@ -269,7 +268,7 @@ func checkFile(path string, create bool) error {
 	const magic = "SQLite format 3\x00"
 	head := make([]byte, 20) // of the hundred that each has
 	switch n, err := f.ReadAt(head, 0); {
-	case n == 0: // made, but the process died before it was filled
+	case n == 0: // created, but the process died before it wrote to it
 		return nil
 	case n < len(head) || string(head[:len(magic)]) != magic:
 		return fmt.Errorf("journal: %s is not a journal: not an SQLite file", path)
@@ -290,14 +289,14 @@ func createFile(path string) error {
 	return syncFolder(filepath.Dir(path))
 }
 
-// Identity is the journal's own id, made with it and never changed.
+// Identity is the journal's id. Only a recovery changes it.
 func (j *Journal) Identity() uuid.UUID { return j.identity }
 
 // Origin is the identity with which the journal began.
 func (j *Journal) Origin() uuid.UUID { return j.origin }
 
-// Close ends what was asked for, moves the log into the database and gives the
-// file back. Later calls of any method fail with [journal.ErrClosed].
+// Close completes the accepted requests, moves the log into the database and releases the
+// file. Later calls of any method fail with [journal.ErrClosed].
 func (j *Journal) Close() error {
 	j.closeOnce.Do(func() {
 		j.queue.Close()
@@ -309,7 +308,7 @@ func (j *Journal) Close() error {
 	return j.closeErr
 }
 
-// release gives back whatever is open.
+// release closes the open files.
 func (j *Journal) release() error {
 	var errs []error
 	if j.reads != nil {

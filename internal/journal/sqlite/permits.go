@@ -10,17 +10,16 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// ledgers are those that have been asked for since the journal was opened. A
-// ledger is filled from the attempts of earlier processes when it is first
-// asked for, because only then its window is known; nothing of this process
-// can have been taken from it before.
+// ledgers are those that were used since the journal was opened. A ledger is filled from
+// the attempts of earlier processes at its first use, because only then its window is
+// known. This process cannot have taken permits from it before.
 type ledgers struct {
 	mu     sync.Mutex
 	byName map[string]*ledger
 	byID   map[int64]*ledger
 	opened int64
-	// unknown is since when the history is known, 0 for ever: before it as much
-	// may have been sent as a ledger allows.
+	// unknown is since when the history is known, 0 if all of it is. Before it, as many
+	// requests may have been sent as a ledger allows.
 	unknown int64
 }
 
@@ -105,7 +104,7 @@ type permitEnd struct {
 	counted bool
 }
 
-// end follows the ends of attempts after their commit.
+// end updates the ledgers with the ends of attempts, after their commit.
 func (ls *ledgers) end(j *Journal, ends []permitEnd) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -113,7 +112,7 @@ func (ls *ledgers) end(j *Journal, ends []permitEnd) {
 		for number := range steps.LedgerIDs(e.ledgers) {
 			l, ok := ls.byID[number]
 			if !ok {
-				continue // not asked for in this process: the row tells when it is
+				continue // not used in this process: the row has its end
 			}
 			l.end(e.id, rounded(e.from, l.limit, l.window), e.counted)
 			if l.refused {
@@ -125,7 +124,7 @@ func (ls *ledgers) end(j *Journal, ends []permitEnd) {
 	}
 }
 
-// ledger finds a ledger, filled from the journal the first time.
+// ledger returns a ledger. At its first use it is filled from the journal.
 func (t *tx) ledger(p journal.Permit) (*ledger, error) {
 	ls := &t.j.writer.ledgers
 	ls.mu.Lock()
@@ -157,12 +156,11 @@ func (t *tx) ledger(p journal.Permit) (*ledger, error) {
 // errEnough stops the iteration over rows.
 var errEnough = errors.New("enough")
 
-// fill adds the attempts of earlier processes that still count: by id
-// backwards as far as one that is not slow can matter, with the checks that began with
-// their responses, then the slow ones.
-// However the wall clock was stepped meanwhile, what ended before the journal
-// was opened counts from then at the latest, so that a clock that went back
-// costs no more than one window.
+// fill adds the attempts of earlier processes that still count. It reads them by
+// descending id, as far as one that is not slow can still count, with the checks that
+// began with their responses. Then it reads the slow ones. An attempt that ended before
+// the journal was opened counts from the opening at the latest, so that a wall clock that
+// was set back costs at most one window.
 func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 	opened := t.j.writer.ledgers.opened
 	oldest := t.now - p.Window.Microseconds()

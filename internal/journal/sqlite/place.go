@@ -11,10 +11,10 @@ import (
 	"invoicebox-worker/internal/journal/move"
 )
 
-// loadMarks looks at what the file says of itself and returns since when its
-// history is known, 0 for ever. A file that was copied or moved by other means
-// than Backup shows by its place only: nothing else tells it from the one that
-// was left, so all that can be done is to count what may have been sent.
+// loadMarks reads the file's own records and returns since when its history is known, 0 if
+// all of it is. Only its place shows that a file was copied or moved by other means than
+// Backup. Nothing else distinguishes it from the original, so the worker counts the
+// requests that may have been sent.
 func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 	c := w.conn
 	if !j.recover {
@@ -29,7 +29,7 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 			return 0, err
 		}
 	}
-	// Whoever works with it makes what was copied of it out of date.
+	// A worker that opens the file makes the copied rows out of date.
 	if _, err := c.exec("DELETE FROM meta WHERE name = ?", move.Moving); err != nil {
 		return 0, err
 	}
@@ -41,7 +41,7 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 	case err != nil:
 		return 0, err
 	case ahead:
-		j.log.Warn("the machine's clock was set forward since the last run: what was sent then looks older than it is, so no request is sent for one window and the slack")
+		j.log.Warn("the machine's clock was set forward since the last run, so earlier requests seem older than they are; sending no request for one window and the slack")
 		unknown = now
 		if _, err := c.exec(setMeta, "history", decimal(now)); err != nil {
 			return 0, err
@@ -53,8 +53,8 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 		return unknown, err
 	}
 	if was != nil {
-		j.log.Warn("the journal's file is not the one that it was: it was moved or copied. What was sent since is not known, so no request is sent for one window and the slack. "+
-			"If it is older than the last run, stop at once and use `journal recover`", "path", j.path)
+		j.log.Warn("the journal's file was moved or copied, and later requests are unknown; sending no request for one window and the slack. "+
+			"If the file is older than the last run, stop the worker at once and run `journal recover`", "path", j.path)
 		unknown = now
 		if _, err := c.exec(setMeta, "history", decimal(now)); err != nil {
 			return 0, err
@@ -67,9 +67,8 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 // setTolerance is by how much two readings of two clocks may differ.
 const setTolerance = 100 * time.Millisecond
 
-// setForward tells whether the wall clock was set forward between the opening
-// before this one and now: by a clock that cannot be set, as long as the machine
-// was not started again.
+// setForward reports whether the wall clock was set forward since the previous opening. It
+// compares it with a clock that cannot be set, unless the machine was restarted.
 func (w *writer) setForward(j *Journal) (bool, error) {
 	boot, since := j.boot()
 	if boot == "" {
@@ -90,13 +89,12 @@ func (w *writer) setForward(j *Journal) (bool, error) {
 	return ahead, err
 }
 
-// checkLog refuses a log beside a file that says that it has none, as a copy
-// does: it is the one of the file that was there before, and SQLite would write
-// its pages into the copy.
+// checkLog refuses a log beside a file that was closed without one, as a copy is. Such a
+// log belongs to an earlier file, and SQLite would write its pages into the copy.
 func checkLog(path string, none bool) error {
 	info, err := os.Stat(path + "-wal")
 	if !none || err != nil || info.Size() == 0 {
-		return nil //nolint:nilerr // there is none
+		return nil //nolint:nilerr // there is no log
 	}
-	return fmt.Errorf("journal: %s-wal does not belong to %s, which was put in another's place: move it and %s-shm away", path, path, path)
+	return fmt.Errorf("journal: %s-wal does not belong to %s, which replaced an earlier file: move it and %s-shm away", path, path, path)
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot reads the clock that no one can set: which start of the machine it
-// counts from, and the microseconds since, sleep included.
+// sinceBoot reads the clock that cannot be set: an id of the machine's start, and the
+// microseconds since then, sleep included.
 func sinceBoot() (boot string, micros int64) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	var t unix.Timespec
@@ -19,9 +19,9 @@ func sinceBoot() (boot string, micros int64) {
 	return string(bytes.TrimSpace(id)), t.Nano() / 1000
 }
 
-// fileMark tells a file from its copies: its number in the file system and, as
-// numbers are used again, the time when it was made. The device is left out,
-// because its number may change with a restart of the machine.
+// fileMark distinguishes a file from its copies by its number in the file system and its
+// creation time, because numbers are used again. It leaves out the device, whose number
+// may change when the machine restarts.
 func fileMark(path string) string {
 	var s unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_SYNC_AS_STAT, unix.STATX_INO|unix.STATX_BTIME, &s); err != nil {

@@ -2,8 +2,8 @@
 
 package sqlite
 
-// sinceBoot would read the clock that no one can set; here there is none.
+// sinceBoot reads the clock that cannot be set; this system has none.
 func sinceBoot() (boot string, micros int64) { return "", 0 }
 
-// fileMark would tell a file from its copies; here nothing does.
+// fileMark distinguishes a file from its copies; this system has nothing for that.
 func fileMark(string) string { return "" }

@@ -10,8 +10,8 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// statements are prepared once for all readers. Reads are short: an open one
-// keeps the log from shrinking.
+// statements are prepared once for all readers. Reads are short, because the log cannot
+// shrink during a read.
 type statements struct {
 	db    *sql.DB
 	mu    sync.Mutex
@@ -49,7 +49,7 @@ func (s *statements) close() error {
 	return errors.Join(errs...)
 }
 
-// open fails once the journal is closed.
+// open returns an error after the journal was closed.
 func (j *Journal) open() error {
 	j.reads.mu.Lock()
 	defer j.reads.mu.Unlock()
@@ -59,7 +59,7 @@ func (j *Journal) open() error {
 	return nil
 }
 
-// read hands every row of a query to f.
+// read passes every row of a query to f.
 func (j *Journal) read(ctx context.Context, query string, f func(scanner) error) error {
 	return j.readRows(ctx, query, nil, func(rows *sql.Rows) error { return f(rows.Scan) })
 }
@@ -92,7 +92,7 @@ func (j *Journal) readRows(ctx context.Context, query string, args in, f func(*s
 	return nil
 }
 
-// readColumns is read for who goes by the names of columns.
+// readColumns is read with the names of the columns.
 func (j *Journal) readColumns(ctx context.Context, query string, args in, f func(columns []string, values []any) error) error {
 	var columns []string
 	return j.readRows(ctx, query, args, func(rows *sql.Rows) error {

@@ -10,7 +10,7 @@ const setMeta = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name)
 
 func decimal(n int64) []byte { return strconv.AppendInt(nil, n, 10) }
 
-// metaNumber reads a fact that is a number, 0 where it is not there.
+// metaNumber reads a fact that is a number, 0 if it is absent.
 func metaNumber(c *conn, name string) (int64, error) {
 	r, err := c.one("SELECT value FROM meta WHERE name = ?", name)
 	if err != nil || r == nil {
@@ -23,14 +23,14 @@ func metaNumber(c *conn, name string) (int64, error) {
 	return n, nil
 }
 
-// usedUp counts a whole limit at an instant.
+// usedUp counts a whole limit of requests at an instant.
 func (l *ledger) usedUp(from int64) {
 	for range l.limit {
 		l.add(rounded(from, l.limit, l.window))
 	}
 }
 
-// RecoveryDue reads what the file says of itself.
+// RecoveryDue reads the file's own records.
 func (j *Journal) RecoveryDue(ctx context.Context) (due bool, err error) {
 	if j.lacks {
 		return true, nil

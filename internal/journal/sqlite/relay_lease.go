@@ -19,8 +19,8 @@ type relayLease struct {
 	released bool
 }
 
-// valid tells whether the outbox may be read and marked. A process that never
-// acquired the lease may do both.
+// valid reports whether the outbox may be read and marked. A process that never acquired
+// the lease may do both.
 func (l *relayLease) valid() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -12,27 +12,28 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// scrubs are what has been done to remove erased bytes from the files. A rewrite contains
-// nothing that was erased before it began; the log may, until it is emptied after that.
+// scrubs record how erased bytes were removed from the files. A rewrite contains nothing
+// that was erased before it began. The log may contain it until it is emptied after that.
 type scrubs struct {
-	turn      chan struct{} // held by the call that works for those that wait
+	turn      chan struct{} // held by the call that rewrites for all waiting ones
 	begun     atomic.Int64  // rewrites; a number of them is that of the last one
 	rewritten atomic.Int64  // the last one that succeeded
 	emptied   atomic.Int64  // the last one after which the log was emptied
 }
 
 const (
-	// emptyEvery is how often the log is tried while somebody reads an older state.
+	// emptyEvery is how often the log is tried while a reader has an older state open.
 	emptyEvery = time.Second
-	// emptyWait is how long one try, and with it the writer, waits for readers, in ms.
+	// emptyWait is for how many ms one try, and with it the writer, waits for readers.
 	emptyWait = "100"
 )
 
-// Scrub writes the file anew and empties its log. SQLite leaves what was deleted in pages
-// that are not used any more, and copies of moved rows in those that are.
+// Scrub rewrites the file and empties its log. SQLite leaves deleted data in unused pages,
+// and copies of moved rows in used ones.
 //
-// Both are done between two transactions of the writer. Concurrent calls share a rewrite.
-// While a reader keeps the log from being emptied, nothing is rewritten and the writer's
+// Both steps run between two transactions of the writer. Concurrent calls share a rewrite.
+// While a reader prevents that the log is emptied, nothing is rewritten and the writer
+// continues with other work.
 // other work goes on.
 func (d database) Scrub(ctx context.Context) (bool, error) {
 	s := &d.j.scrubs
@@ -75,8 +76,8 @@ func (j *Journal) between(ctx context.Context, f func() error) error {
 
 func (j *Journal) rewrite() error {
 	number := j.scrubs.begun.Add(1)
-	// The writer's settings keep temporary tables in memory, and this one is as large as
-	// the journal. It belongs on the journal's disk.
+	// The writer's settings keep temporary tables in memory. This one is as large as the
+	// journal, so it is written to the journal's disk.
 	err := j.apart([]string{"busy_timeout=" + busyTimeout, "synchronous=FULL", "temp_store=FILE", "temp_store_directory=" + quoted(filepath.Dir(j.path))}, func(c *conn) error {
 		defer func() { _, _ = c.one("PRAGMA temp_store_directory=''") }()
 		pages, err := c.one("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
@@ -97,8 +98,8 @@ func (j *Journal) rewrite() error {
 	return nil
 }
 
-// errRead says that somebody reads an older state of the database.
-var errRead = errors.New("journal: the log could not be emptied, because somebody reads it")
+// errRead reports that a reader has an older state of the database open.
+var errRead = errors.New("journal: the log could not be emptied, because a reader uses it")
 
 func (j *Journal) emptyLog() error {
 	number := j.scrubs.rewritten.Load()

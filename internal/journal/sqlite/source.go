@@ -17,19 +17,19 @@ import (
 	"invoicebox-worker/internal/journal/move"
 )
 
-// A Source is a journal that is moved to another database. It implements
-// [move.Source]: it holds the file as a worker would, and while it reads nobody
-// else can write, commands beside included.
+// A Source is a journal that is moved to another database. It implements [move.Source]. It
+// holds the file as a worker would. From Begin on no other process can write, commands
+// beside the worker included.
 type Source struct {
 	j     *Journal
 	c     *conn
 	marks move.Marks
-	held  bool // inside the transaction that keeps others from writing
+	held  bool // inside the transaction that prevents other writes
 }
 
-// OpenSource opens a journal to be moved. Its errors are those of [Open]; besides
-// [journal.ErrCopy] for one that is to be recovered, and words for one whose
-// tables are not of this version: nothing is changed by opening it.
+// OpenSource opens a journal to be moved, without a change to it. It returns the errors of
+// [Open], [journal.ErrCopy] if a recovery is due, and an error if the tables are not of
+// this version.
 func OpenSource(ctx context.Context, o Options) (_ *Source, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -56,7 +56,7 @@ func OpenSource(ctx context.Context, o Options) (_ *Source, err error) {
 	s := &Source{j: j}
 	defer func() {
 		if err != nil {
-			_ = s.Close() // what failed first is what matters
+			_ = s.Close() // only the first error matters
 		}
 	}()
 	if err := j.hold(); err != nil {
@@ -78,10 +78,10 @@ func OpenSource(ctx context.Context, o Options) (_ *Source, err error) {
 	return s, nil
 }
 
-// look reads what the file says of itself.
+// look reads the file's own records.
 func (s *Source) look(ctx context.Context) error {
 	if id, err := s.c.pragma("application_id"); err != nil || id != fmt.Sprint(applicationID) {
-		return errors.Join(err, errors.New("it is no journal"))
+		return errors.Join(err, errors.New("it is not a journal"))
 	}
 	if err := s.j.refuseMissing(s.c); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (s *Source) look(ctx context.Context) error {
 	}
 	if raw := facts[move.Moving]; raw != nil {
 		if s.marks.Moving, err = uuid.ParseBytes(raw); err != nil {
-			return errors.New("what the journal says about a move is damaged")
+			return errors.New("the journal's record of a move is damaged")
 		}
 	}
 	if raw := facts[move.Moved]; raw != nil {
@@ -113,7 +113,7 @@ func (s *Source) look(ctx context.Context) error {
 	}
 	place := s.j.mark(s.j.path)
 	s.marks.Doubt = facts["place"] != nil && string(facts["place"]) != place
-	// It notes the clock, which only a worker that opens the file may do.
+	// loadMarks stores the clock, which only a worker that opens the file may do.
 	if _, err := s.c.exec("BEGIN"); err != nil {
 		return err
 	}
@@ -136,12 +136,12 @@ func (s *Source) version(ctx context.Context) (err error) {
 	case have > want:
 		return journal.ErrNewer
 	case have < want:
-		return errors.New("the journal was written by an older version of this program, or is none: start the worker once, it brings the file up to date")
+		return errors.New("the file is not a journal, or an older version of this program wrote it: start the worker once to migrate it")
 	}
 	return nil
 }
 
-// Marks tells of moves that were begun.
+// Marks returns the marks of moves that were begun.
 func (s *Source) Marks() move.Marks { return s.marks }
 
 // Facts reads table meta.
@@ -154,7 +154,7 @@ func (s *Source) Facts(context.Context) (map[string][]byte, error) {
 	return facts, err
 }
 
-// Begin keeps the id, and then the right to write.
+// Begin stores the id, and prevents other writes from then on.
 func (s *Source) Begin(_ context.Context, id uuid.UUID) error {
 	if err := within(s.c, func(c *conn) error {
 		_, err := c.exec(setMeta, move.Moving, []byte(id.String()))
@@ -214,7 +214,7 @@ func (s *Source) Leave(_ context.Context, m move.MovedMark, audit journal.AuditE
 	return nil
 }
 
-// Close gives the file back. A move that did not end can be gone on with.
+// Close releases the file. An interrupted move can be continued.
 func (s *Source) Close() error {
 	var err error
 	if s.held {
@@ -224,9 +224,8 @@ func (s *Source) Close() error {
 	return errors.Join(err, s.j.release())
 }
 
-// refuseMoved tells a journal that was moved from one that can be worked with. A
-// recovery may begin with it all the same: where the other database is lost, this
-// is a copy of an earlier state.
+// refuseMoved refuses a journal that was moved. A recovery may still begin with it: if the
+// other database is lost, it is a copy of an earlier state.
 func refuseMoved(c *conn) error {
 	r, err := c.one("SELECT value FROM meta WHERE name = ?", move.Moved)
 	if err != nil || r == nil {
@@ -235,7 +234,7 @@ func refuseMoved(c *conn) error {
 	return movedAway(r.blob(0))
 }
 
-// movedAway says where a journal is by now, nil for no mark.
+// movedAway returns an error with the journal's new place, nil without a mark.
 func movedAway(mark []byte) error {
 	if mark == nil {
 		return nil

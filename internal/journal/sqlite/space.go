@@ -15,7 +15,7 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// spaceFor is how long one look at the disk is good for.
+// spaceFor is how long a measurement of the disk is used.
 const spaceFor = 250 * time.Millisecond
 
 // A space is the disk below the file.
@@ -30,7 +30,7 @@ type space struct {
 	left int64
 }
 
-// look tells how many bytes are free, -1 where the system does not say.
+// look returns how many bytes are free, -1 if the system does not report it.
 func (s *space) look() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,20 +46,20 @@ func (s *space) look() int64 {
 	return left
 }
 
-// enough fails when only the reserve is left: nothing may begin then that has to
-// be written down when it ends.
+// enough fails if only the reserve is left. Then no work may begin whose end has to be
+// saved.
 func (s *space) enough() error {
 	if s.reserve <= 0 {
 		return nil
 	}
 	if left := s.look(); left >= 0 && left < s.reserve {
-		return fmt.Errorf("%w: %d bytes are free, %d are kept for what is in flight", journal.ErrFull, left, s.reserve)
+		return fmt.Errorf("%w: %d bytes are free, %d are reserved for work in flight", journal.ErrFull, left, s.reserve)
 	}
 	return nil
 }
 
-// Free tells how many bytes are free on the disk of a journal that may not be there
-// yet; -1 where the system does not say.
+// Free returns how many bytes are free on the disk of a journal, which need not exist yet;
+// -1 if the system does not report it.
 func Free(path string) int64 {
 	left, err := diskFree(filepath.Dir(path))
 	if err != nil {
@@ -68,7 +68,7 @@ func Free(path string) int64 {
 	return left
 }
 
-// Capacity tells how much the journal holds and how much its disk can take.
+// Capacity returns how much the journal holds and how much its disk can take.
 func (j *Journal) Capacity(ctx context.Context) (journal.Capacity, error) {
 	var r journal.Capacity
 	err := j.read(ctx, `SELECT ((SELECT page_count FROM pragma_page_count()) - (SELECT freelist_count FROM pragma_freelist_count())) * (SELECT page_size FROM pragma_page_size()),
@@ -91,14 +91,13 @@ func newSpace(path string, o Options) *space {
 	return s
 }
 
-// A plainError leaves out what SQLite says where a statement did not fail
-// itself: "not an error".
+// A plainError removes SQLite's "not an error", which it adds if no statement failed.
 type plainError struct{ err error }
 
 func (e plainError) Error() string { return strings.ReplaceAll(e.err.Error(), ": not an error", "") }
 func (e plainError) Unwrap() error { return e.err }
 
-// named adds to an error of SQLite the contract's word for it.
+// named wraps an error of SQLite in the error of the contract.
 func named(err error) error {
 	if code(err) != 0 {
 		err = plainError{err}

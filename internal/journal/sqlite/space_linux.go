@@ -2,7 +2,7 @@ package sqlite
 
 import "syscall"
 
-// diskFree tells how many bytes this user may still write to a folder's disk.
+// diskFree returns how many bytes this user can still write to a folder's disk.
 func diskFree(folder string) (int64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(folder, &s); err != nil {

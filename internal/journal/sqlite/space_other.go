@@ -4,5 +4,5 @@ package sqlite
 
 import "errors"
 
-// diskFree is not known here: bounds that rest on it do not hold.
+// diskFree is not supported here, so bounds on free space do not apply.
 func diskFree(string) (int64, error) { return 0, errors.ErrUnsupported }

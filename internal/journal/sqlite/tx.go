@@ -7,18 +7,17 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// A tx is the transaction of one commit, together with what it does to the
-// journal's memory: that is taken back with a request that fails and takes
-// effect for the outside after the commit.
+// A tx is the transaction of one commit, with its changes of the journal's memory. A
+// failed request undoes its changes. The others become visible after the commit.
 type tx struct {
 	*conn
 	j       *Journal
 	now     int64
-	undo    []func()                  // of memory, run in reverse
+	undo    []func()                  // changes of memory to undo, run in reverse
 	ends    []permitEnd               // for the ledgers, once committed
 	after   []func()                  // run once committed
 	signals steps.Signals             // sent once committed
-	dirty   bool                      // the request at hand has written
+	dirty   bool                      // the current request has written
 	shops   map[int64]journal.ShopKey // that the steps have found by their names
 }
 
@@ -42,15 +41,15 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 	return n, err
 }
 
-// change runs a statement that writes and returns its first row, nil when it
-// has changed nothing.
+// change runs a statement that writes and returns its first row, nil if it has changed
+// nothing.
 func (t *tx) change(query string, args ...any) (row, error) {
 	r, err := t.conn.one(query, args...)
 	t.wrote(r != nil || err != nil)
 	return r, err
 }
 
-// wrote notes that a statement may have changed any row.
+// wrote records that a statement may have changed any row.
 func (t *tx) wrote(has bool) {
 	if has {
 		t.dirty = true
@@ -75,7 +74,7 @@ func (t *tx) undoAll() {
 	t.j.RecountLetters()
 }
 
-// publish lets the memory follow the commit and tells who waits.
+// publish updates the memory after the commit and signals waiting goroutines.
 func (t *tx) publish() {
 	t.j.writer.rows.commit()
 	for _, f := range t.after {
@@ -87,8 +86,8 @@ func (t *tx) publish() {
 	t.j.Notify(t.signals)
 }
 
-// fatal tells whether err may have taken the transaction with it: SQLite rolls
-// back by itself where the disk or the file fails.
+// fatal reports whether err may have ended the transaction: SQLite rolls back by itself if
+// the disk or the file fails.
 func fatal(err error) bool {
 	switch code(err) {
 	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,

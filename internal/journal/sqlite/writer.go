@@ -11,8 +11,8 @@ import (
 	"invoicebox-worker/internal/journal/steps"
 )
 
-// A request is a step that waits for the writer, or, with alone, something that is done
-// between two transactions.
+// A request is a step that waits for the writer or, with alone, work that runs between two
+// transactions.
 type request struct {
 	step  *steps.Request
 	alone func() error
@@ -20,7 +20,7 @@ type request struct {
 }
 
 // put queues a step for the writer and waits for the commit. If ctx ends first, the step
-// may still be made.
+// may still be executed.
 func (j *Journal) put(ctx context.Context, step *steps.Request) error {
 	return j.await(ctx, &request{step: step, done: make(chan error, 1)}, step.Records)
 }
@@ -68,13 +68,13 @@ func (j *Journal) write() {
 		}
 		clear(batch)
 		clear(alone)
-		// What was waiting for these requests runs first, and its next requests join the
-		// next batch: the writer would often commit a single one otherwise.
+		// The callers of these requests run first, and their next requests join the next
+		// batch. Otherwise the writer would often commit a single one.
 		runtime.Gosched()
 	}
 }
 
-// run makes the steps of a batch, and answers those that wait for them.
+// run executes the steps of a batch and returns their results to the callers.
 func (j *Journal) run(batch []*request, errs []error) []error {
 	steps.Order(batch, func(r *request) *steps.Request { return r.step })
 	errs = append(errs[:0], make([]error, len(batch))...)
@@ -223,7 +223,7 @@ func (t *tx) within(f func(*tx) error) error {
 // rollback rolls the transaction back.
 func (j *Journal) rollback() {
 	if _, err := j.writer.conn.exec("ROLLBACK"); err != nil {
-		j.log.Error("the journal could not roll back", "err", err)
+		j.log.Error("rolling back the journal's transaction failed", "err", err)
 		j.disconnect()
 	}
 }

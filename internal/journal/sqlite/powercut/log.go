@@ -10,18 +10,18 @@ import (
 	"sync"
 )
 
-// sector is the least part of a write that is there or not there.
+// sector is the smallest part of a write that is durable as a whole or not at all.
 const sector = 512
 
-// An act is what was done to a file.
+// An act is an action on a file.
 type act uint8
 
 const (
-	found   act = iota // it was there when it was opened first
+	found   act = iota // it existed when it was opened first
 	wrote              // data at an offset
 	cut                // to a size
-	synced             // all that came before is durable
-	deleted            // it is gone
+	synced             // everything before is durable
+	deleted            // it was deleted
 )
 
 type note struct {
@@ -31,8 +31,8 @@ type note struct {
 	data []byte
 }
 
-// A Log is what was written in one folder, in order. Its methods are safe for
-// concurrent use.
+// A Log is the list of writes in one folder, in order. Its methods are safe for concurrent
+// use.
 type Log struct {
 	folder string
 
@@ -42,8 +42,8 @@ type Log struct {
 	stop  func()
 }
 
-// Start records what SQLite writes in the folder from now on, until Stop.
-// Connections that are open already are not heard of.
+// Start records what SQLite writes in the folder from now on, until Stop. It does not
+// record connections that are open already.
 func Start(folder string) (*Log, error) {
 	folder, err := filepath.EvalSymlinks(folder)
 	if err != nil {
@@ -60,7 +60,7 @@ func Start(folder string) (*Log, error) {
 // have been closed.
 func (l *Log) Stop() { l.stop() }
 
-// Now is the present moment: all that is noted so far lies before it.
+// Now is the present moment, after everything that is recorded so far.
 func (l *Log) Now() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,7 +80,7 @@ func (l *Log) Syncs(file string) int {
 	return n
 }
 
-// name is the file's name in the folder, "" for one that lies elsewhere.
+// name is the file's name in the folder, "" for a file elsewhere.
 func (l *Log) name(path string) string {
 	name, err := filepath.Rel(l.folder, path)
 	if err != nil || strings.ContainsRune(name, filepath.Separator) || name == ".." {
@@ -89,7 +89,7 @@ func (l *Log) name(path string) string {
 	return name
 }
 
-// open notes a file that is opened; before tells whether it was there.
+// open records that a file is opened; before is whether it existed.
 func (l *Log) open(name string, before bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,14 +105,13 @@ func (l *Log) note(n note) {
 	l.notes = append(l.notes, n)
 }
 
-// A Cut says how the power goes.
+// A Cut describes a power cut.
 type Cut struct {
-	At int // the moment, as Now tells
-	// Seed chooses which parts of what was not synced are on the disk all the
-	// same; 0: none of them.
+	At int // the moment, as returned by Now
+	// Seed selects the parts of unsynced writes that are on the disk anyway; 0: none of
+	// them.
 	Seed uint64
-	// Deaf takes every sync for nothing: what a journal that is not durable
-	// leaves behind.
+	// Deaf ignores every sync, as a journal that is not durable would.
 	Deaf bool
 }
 
@@ -177,7 +176,7 @@ func (d *disk) apply(n note) {
 	d.files[n.file] = file
 }
 
-// some lets parts of what was not synced come to the disk.
+// some writes parts of the unsynced data to the disk.
 func (d *disk) some(rnd *rand.Rand) {
 	for name, list := range d.pending {
 		if !d.there[name] {

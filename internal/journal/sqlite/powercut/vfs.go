@@ -20,28 +20,28 @@ type (
 	syncFunc     = func(tls *libc.TLS, file uintptr, flags int32) int32
 )
 
-// fromC makes a function that can be called out of a pointer of the translated C.
+// fromC returns a callable function for a pointer of the translated C.
 func fromC[F any](p uintptr) F {
 	return *(*F)(unsafe.Pointer(&p)) // #nosec G103 -- that is how the driver calls them too
 }
 
-// at is what lies at an address of the translated C's own memory, which the
-// garbage collector knows nothing of.
+// at returns what is at an address of the translated C's own memory, which the garbage
+// collector does not know.
 func at[T any](p uintptr) *T {
 	return *(**T)(unsafe.Pointer(&p)) // #nosec G103 -- memory of the translated C
 }
 
-// A vfs is ours: the system's own, with a few functions in front.
+// A vfs is the system's VFS with a few functions replaced.
 type vfs struct {
 	log    *Log
-	system uintptr               // the system's
+	system uintptr               // the system's, by address
 	inner  *sqlite3.Tsqlite3_vfs // the same
 
 	mu      sync.Mutex
 	methods map[uintptr]*methods // by the system's
 	files   map[uintptr]file     // open ones in the folder, by address
 
-	// What the C holds pointers to must not be collected.
+	// Functions to which the C has pointers must not be collected.
 	open   openFunc
 	delete deleteFunc
 }
@@ -51,8 +51,8 @@ type file struct {
 	inner *sqlite3.Tsqlite3_io_methods
 }
 
-// methods are the system's methods of a file with ours in front, and our
-// functions themselves, which the C holds pointers to.
+// methods are the system's methods of a file with some replaced, and the replacing
+// functions themselves, to which the C has pointers.
 type methods struct {
 	table    uintptr
 	close    closeFunc
@@ -61,13 +61,13 @@ type methods struct {
 	sync     syncFunc
 }
 
-// toC is the pointer by which the translated C calls a function. It is good as
-// long as the function is held.
+// toC returns the pointer by which the translated C calls a function. It is valid as long
+// as the function is referenced.
 func toC[F any](f *F) uintptr {
 	return *(*uintptr)(unsafe.Pointer(f)) // #nosec G103 -- as the driver makes them
 }
 
-// register makes the recording VFS the default and returns what undoes it.
+// register makes the recording VFS the default and returns a function that undoes that.
 func register(l *Log) (func(), error) {
 	tls := libc.NewTLS()
 	system := sqlite3.Xsqlite3_vfs_find(tls, 0)
@@ -127,7 +127,7 @@ func (v *vfs) xOpen(tls *libc.TLS, _, path, id uintptr, flags int32, out uintptr
 	return rc
 }
 
-// front gives the methods that stand before the system's.
+// front returns the methods that replace the system's.
 func (v *vfs) front(tls *libc.TLS, inner uintptr) *methods {
 	if m, ok := v.methods[inner]; ok {
 		return m
