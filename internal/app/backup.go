@@ -24,7 +24,7 @@ func Backup(ctx context.Context, url, path, actor string, logger *slog.Logger) (
 	}
 	j, err := sqlite.Open(ctx, sqlite.Options{Path: at.path, Logger: logger, ReadOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
-		return sqlite.Copy{}, at.errNoJournal("`run` makes it")
+		return sqlite.Copy{}, at.errNoJournal("`run` creates it")
 	}
 	if err != nil {
 		return sqlite.Copy{}, at.explain(err)

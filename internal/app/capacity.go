@@ -28,8 +28,8 @@ type capacityReader interface {
 	Capacity(ctx context.Context) (journal.Capacity, error)
 }
 
-// A capacityMonitor decides whether more may be fetched: it compares the journal's size
-// with the bounds of the settings. Fetching resumes a little below the bound that
+// A capacityMonitor decides whether more records may be fetched: it compares the journal's
+// size with the bounds of the settings. Fetching resumes a little below the bound that
 // stopped it, so that it does not oscillate.
 type capacityMonitor struct {
 	journal capacityReader
@@ -44,7 +44,8 @@ type capacityMonitor struct {
 	why     string // not empty: stopped
 	failing bool   // the last read failed, and that was logged
 
-	// seen is what the last read found. The gauges do not take mu, which is held during a read.
+	// seen is the result of the last read. The gauges do not take mu, which is held during
+	// a read.
 	seen atomic.Pointer[journal.Capacity]
 }
 
@@ -73,7 +74,7 @@ func (k *capacityMonitor) ready() (bool, string) {
 	return k.why == "", k.why
 }
 
-// evaluate describes the first bound that is reached, and when fetching resumes; held:
+// evaluate describes the first bound that is reached, and when fetching resumes. Held:
 // fetching was stopped before.
 func (k *capacityMonitor) evaluate(r journal.Capacity, held bool) string {
 	againReserve, againLimit, againOutbox := k.reserve+k.reserve/10, k.limit-k.limit/20, k.outbox-k.outbox/10
@@ -92,15 +93,15 @@ func (k *capacityMonitor) evaluate(r journal.Capacity, held bool) string {
 	return ""
 }
 
-// register makes the gauges; they show the last read.
+// register registers the gauges, which show the last read.
 func (k *capacityMonitor) register(r prometheus.Registerer) {
 	gauge := func(name, help string, value func(journal.Capacity) int64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "invoicebox_worker_" + name, Help: help}, func() float64 {
 			return float64(value(*k.seen.Load()))
 		}))
 	}
-	gauge("journal_used_bytes", "What the journal holds, without what was used once and is free again.", func(r journal.Capacity) int64 { return r.Used })
-	gauge("journal_disk_free_bytes", "What is free on the journal's disk; -1 where the system does not say.", func(r journal.Capacity) int64 { return r.Free })
+	gauge("journal_used_bytes", "Size of the journal's content, without pages that are free again.", func(r journal.Capacity) int64 { return r.Used })
+	gauge("journal_disk_free_bytes", "Free bytes on the journal's disk; -1 if the system does not report them.", func(r journal.Capacity) int64 { return r.Free })
 }
 
 // reservedBytes returns how many bytes must be free for fetching to continue, and for

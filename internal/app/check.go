@@ -27,7 +27,7 @@ const (
 type CheckResult struct {
 	Name    string
 	Verdict CheckVerdict
-	Detail  string // what was found, or what to do
+	Detail  string // what was found, or the next step
 }
 
 // Check checks what Run and the guarantees need. It creates no journal, joins no group
@@ -101,7 +101,7 @@ func checkJournal(ctx context.Context, o Options) CheckResult {
 		if short := at.lowSpace(&o); short != "" {
 			return CheckResult{name, CheckFailed, short}
 		}
-		return CheckResult{name, CheckWarning, at.url + " does not exist yet; the first run makes it"}
+		return CheckResult{name, CheckWarning, at.url + " does not exist yet; the first run creates it"}
 	}
 	if err != nil {
 		return CheckResult{name, CheckFailed, at.explain(err).Error()}
@@ -172,8 +172,8 @@ func checkTokensCounted(ctx context.Context, o Options) (out []CheckResult) {
 }
 
 // ledgersOf opens the journal to count requests in it. The result is nil if there is no
-// journal yet: then no earlier request has to be counted. Refused says why no request
-// can be sent; held reports that a running worker is the reason.
+// journal yet: then no earlier request has to be counted. Refused is why no request can be
+// sent; held reports that a running worker is the reason.
 func ledgersOf(ctx context.Context, o Options) (j journal.Journal, held bool, refused string) {
 	const unknown = "; the token was not checked, because the request could not be counted"
 	at, err := journalAt(o.JournalURL)
@@ -215,7 +215,7 @@ func checkToken(ctx context.Context, o Options, a Account, name string, ledger r
 	}
 	switch {
 	case errors.Is(err, journal.ErrNotFound):
-		// This journal has sent nothing for the account.
+		// Without a row of the account, this journal has sent nothing for it.
 		x = client.CheckOwnToken(ctx)
 	case err != nil:
 		return CheckResult{name, CheckWarning, "the journal cannot be written, so the request could not be counted and the token was not checked"}

@@ -71,7 +71,7 @@ func listenForCredentials(ctx context.Context, o *Options, closing *teardown) (n
 	return l, nil
 }
 
-// checkCredentialsEndpoint tries the address of the endpoint, and looks whether its
+// checkCredentialsEndpoint tries the address of the endpoint, and checks whether its
 // certificate is valid now. The files were read with the settings.
 func checkCredentialsEndpoint(ctx context.Context, o *Options) []CheckResult {
 	const name = "endpoint"

@@ -30,7 +30,7 @@ func CheckJournalURL(text string) string {
 		return ""
 	case found && isPostgres(text):
 		if postgres.HoldsPassword(text) {
-			return "must hold no password: everybody can read the list of processes. Give it in the file that PGPASSFILE names, or in PGPASSWORD"
+			return "must hold no password: every user can read the list of processes. Give it in the file that PGPASSFILE names, or in PGPASSWORD"
 		}
 		if wrong, ok := errors.AsType[*postgres.URLError](postgres.CheckURL(text)); ok {
 			return wrong.Words
@@ -114,7 +114,7 @@ func (d database) checkWritable(ctx context.Context) error {
 	}
 	probe, err := os.CreateTemp(filepath.Dir(d.path), ".check-*")
 	if err != nil {
-		return fmt.Errorf("no file can be made in %s: make the folder, or let the user of this process write it", filepath.Dir(d.path))
+		return fmt.Errorf("no file can be created in %s: create the folder, or let the user of this process write it", filepath.Dir(d.path))
 	}
 	_ = probe.Close()
 	_ = os.Remove(probe.Name())
@@ -198,8 +198,8 @@ func passwordFileFault(path string, named bool) string {
 	return ""
 }
 
-// warnings describes settings that work and should be changed, for the log of the
-// service and for `check`.
+// warnings describes settings that work and should be changed, for the service's log and
+// for `check`.
 func (d database) warnings() []string {
 	if d.path == "" {
 		if weak := postgres.Weakness(d.url); weak != "" {
@@ -210,7 +210,7 @@ func (d database) warnings() []string {
 	return sqlite.Warnings(d.path)
 }
 
-// explain adds to an error of opening the journal what to do.
+// explain adds the next step to an error of opening the journal.
 func (d database) explain(err error) error {
 	var do string
 	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
@@ -240,26 +240,26 @@ func (d database) explain(err error) error {
 	case errors.Is(err, journal.ErrNewer):
 		do = "use the version that wrote it, or a newer one"
 	case errors.Is(err, move.ErrNotEmpty):
-		do = "nothing in it was changed"
+		do = "the database was not changed"
 	case errors.Is(err, journal.ErrMoved):
-		do = "give the URL of that database"
+		do = "use the URL of that database"
 	case errors.Is(err, journal.ErrUnfinished):
 		do = "run `invoicebox-worker journal migrate` again"
 	case errors.Is(err, journal.ErrNotDurable) && d.path == "":
-		do = "what is committed there can be lost: set fsync, full_page_writes and synchronous_commit to on"
+		do = "commits there can be lost: set fsync, full_page_writes and synchronous_commit to on"
 	case d.path == "":
-		do = "check the address, the user, its password (PGPASSFILE or PGPASSWORD) and the database, which must exist and be the user's to make tables in"
+		do = "check the address, the user, its password (PGPASSFILE or PGPASSWORD) and the database, which must exist and let the user create tables"
 	case errors.Is(err, fs.ErrPermission):
 		do = "the user of this process must be able to write the file and its folder"
 	case errors.Is(err, fs.ErrNotExist):
-		do = "make the folder first"
+		do = "create the folder first"
 	default:
 		do = "it must be a file on a disk of this machine"
 	}
 	return &config.Error{Setting: "journal-url", Value: d.url, Want: fmt.Sprintf("%v; %s", err, do)}
 }
 
-// errNoJournal is the error if there is no journal; instead says what to do.
+// errNoJournal is the error for a missing journal; instead is what the operator has to do.
 func (d database) errNoJournal(instead string) error {
 	return &config.Error{Setting: "journal-url", Value: d.url, Want: "there is no journal; " + instead}
 }

@@ -21,7 +21,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A DryRecord is what a worker would do about a record.
+// A DryRecord is what a worker would do with a record.
 type DryRecord struct {
 	Topic     string
 	Partition int
@@ -40,7 +40,7 @@ type DrySummary struct {
 	NotRemembered int
 }
 
-// A noInbox takes the place of a journal that does not exist, or that must not change.
+// A noInbox replaces a journal that does not exist, or that must not change.
 type noInbox struct{}
 
 var errDryRun = errors.New("a dry run stores nothing")
@@ -55,10 +55,10 @@ func (noInbox) Ingest(context.Context, journal.Batch) (journal.Ingested, error) 
 	return journal.Ingested{}, errDryRun
 }
 
-// DryRun reads the input topics from the group's committed offsets to their present ends
-// and calls f with what a worker would do about each record that is not ignored. It opens
-// the journal to read it, if there is one. It joins no group, commits, sends, publishes and
-// writes nothing.
+// DryRun reads the input topics from the group's committed offsets to their present ends.
+// It calls f with what a worker would do with each record that is not ignored. It opens
+// the journal to read it, if there is one. It joins no group, commits, sends, publishes
+// and writes nothing.
 func DryRun(ctx context.Context, o Options, f func(DryRecord) error) (sum DrySummary, err error) {
 	sum = DrySummary{Steps: map[onboarding.RehearsedStep]int{}, Ignored: map[schemas.IgnoreReason]int{}}
 	log := o.Logger
@@ -102,7 +102,7 @@ func DryRun(ctx context.Context, o Options, f func(DryRecord) error) (sum DrySum
 	return r.sum, err
 }
 
-// newPreview makes a consumer that only previews.
+// newPreview creates a consumer that only previews.
 func newPreview(o *Options, conn *kafka.Cluster, log *slog.Logger) (*consumer.Consumer, error) {
 	c, err := consumerConfig(o, conn, log)
 	if err != nil {
@@ -159,7 +159,7 @@ func (r *dryRun) batch(ctx context.Context, b consumer.PreviewBatch) error {
 	return nil
 }
 
-// Words says what would be done about the record.
+// Words describes what would be done with the record.
 func (r DryRecord) Words() string {
 	var words string
 	switch r.Step {
@@ -200,7 +200,7 @@ func (r DryRecord) Words() string {
 
 func (r DryRecord) who() string { return r.Shop.Shop + " of " + r.Shop.Account }
 
-// Words counts the records.
+// Words describes the counts.
 func (s DrySummary) Words() string {
 	var parts []string
 	for _, step := range slices.Sorted(maps.Keys(s.Steps)) {

@@ -10,11 +10,11 @@ import (
 // certificate. It logs its own changes.
 type WatchedFile interface {
 	Setting() string
-	// Look returns what is wrong with the file now, nil if nothing is.
+	// Look returns the present fault of the file, nil if there is none.
 	Look() error
 }
 
-// filesEvery is how often files are checked, so that a mistake is logged soon and not
+// filesEvery is how often files are checked, so that a fault is logged soon and not only
 // when the file is needed.
 const filesEvery = 2 * time.Second
 
@@ -33,8 +33,8 @@ func watchFiles(ctx context.Context, files []WatchedFile) {
 	}
 }
 
-// filesReady reports which files cannot be used. The previous values are used, so the
-// service is ready all the same.
+// filesReady reports which files cannot be used. It is ready nevertheless, because the
+// previous values are used.
 func filesReady(files []WatchedFile) readiness {
 	return func(context.Context) (bool, string) {
 		var wrong []string

@@ -42,11 +42,11 @@ func replaceLostJournal(ctx context.Context, j positionStore, identity string) e
 	})
 }
 
-// startAboveOlder is for a journal that has never read anything, whose group has
-// committed nothing. An earlier journal may have existed: a group's offsets expire, and
-// a group can be renamed. If the result topics hold or held records, sequences and
-// versions begin above all that another journal can have used, and no request is sent
-// while the limits may be used up.
+// startAboveOlder is for a journal that has never read anything, whose group has committed
+// nothing. An earlier journal may have existed: a group's offsets expire, and a group can
+// be renamed. If the result topics contain or contained records, sequences and versions
+// begin above all that another journal can have used, and no request is sent while the
+// limits may be used up.
 func startAboveOlder(ctx context.Context, o *Options, j positionStore, conn *kafka.Cluster, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, groupWithin)
 	defer cancel()
@@ -75,9 +75,9 @@ func lostHint(o *Options, identity string) string {
 	return hint
 }
 
-// checkFirstRun refuses a first run without --start before the journal is created, so
-// that no empty journal is left behind. A journal that replaces a lost one is created
-// all the same, because the refusal names it.
+// checkFirstRun refuses a first run without --start before the journal is created, so that
+// no empty journal remains. A journal that replaces a lost one is created nevertheless,
+// because the refusal names it.
 func checkFirstRun(ctx context.Context, o *Options) error {
 	at, err := journalAt(o.JournalURL)
 	if err != nil || at.exists(ctx) {
@@ -137,8 +137,8 @@ func checkGroup(ctx context.Context, o Options, conn *kafka.Cluster) CheckResult
 	return CheckResult{name, CheckOK, o.KafkaGroup + " has committed nothing beyond the journal"}
 }
 
-// besideWorker adds the state of the account to the line of its token, if a running
-// worker checks the token. A paused account fails the check, an open one passes.
+// besideWorker adds the state of the account to the result of its token check, if a
+// running worker checks the token. A paused account fails the check, an active one passes.
 func besideWorker(ctx context.Context, o Options, account string, r CheckResult) CheckResult {
 	j, err := OpenReadOnly(ctx, o.JournalURL, nil)
 	if err != nil {

@@ -44,26 +44,26 @@ type health struct {
 	loops    []healthLoop
 }
 
-// stuckAfter is how long a loop may make no step. Each makes one every few seconds, and
-// waits in no call for as long, unless the journal is not available.
+// stuckAfter is how long a loop may make no step. Each loop makes one every few seconds.
+// No call blocks it for as long, unless the journal is not available.
 const stuckAfter = 5 * time.Minute
 
-// A healthLoop is a loop of the worker that must go on.
+// A healthLoop is a loop of the worker that must not stop.
 type healthLoop struct {
 	name    string
 	idle    func() time.Duration // for how long it has made no step; 0 while it does not run
 	waitsOn readiness            // while this is not ready, a restart does not help
 }
 
-// watch adds a loop to what /livez looks at.
+// watch adds a loop to those that /livez checks.
 func (h *health) watch(name string, idle func() time.Duration, waitsOn readiness) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.loops = append(h.loops, healthLoop{name, idle, waitsOn})
 }
 
-// alive reports whether a restart would not help: no loop has stopped although nothing
-// outside holds it up. A drain ends by itself.
+// alive reports whether a restart would not help: every loop runs, or waits for something
+// outside of the worker. A drain ends by itself.
 func (h *health) alive(ctx context.Context) (ok bool, words string) {
 	h.mu.Lock()
 	loops, draining := slices.Clone(h.loops), h.draining
@@ -75,7 +75,7 @@ func (h *health) alive(ctx context.Context) (ok bool, words string) {
 			continue
 		}
 		ready, _ := l.waitsOn(ctx)
-		// What held the loop up may have ended just before the answer.
+		// The cause of the wait may have ended just before the check.
 		if idle := l.idle(); ready && idle >= stuckAfter {
 			return false, fmt.Sprintf("not alive: %s has made no step for %s, and the journal can be written\n", l.name, idle.Round(time.Second))
 		}
@@ -87,7 +87,7 @@ func (h *health) alive(ctx context.Context) (ok bool, words string) {
 type healthPart struct {
 	name  string
 	ready readiness
-	noted bool // it is reported, and does not make /readyz fail
+	noted bool // it is reported, and never makes /readyz fail
 }
 
 func newHealth() *health { return &health{} }

@@ -39,7 +39,7 @@ func OpenReadOnly(ctx context.Context, url string, logger *slog.Logger) (journal
 	}
 	j, err := at.open(ctx, openOptions{logger: logger, readOnly: true})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, at.errNoJournal("`run` makes it")
+		return nil, at.errNoJournal("`run` creates it")
 	}
 	return j, at.explain(err)
 }
@@ -101,14 +101,14 @@ func KeysetFits(ctx context.Context, j journal.Journal, keys *keyset.Set) (*keys
 // the values again.
 func BindKeys(j journal.Journal, keys *keyset.Set) *keyset.Set { return keys.Bind(j.Origin().String()) }
 
-// authenticate makes the journal write a MAC beside each event.
+// authenticate makes the journal store a MAC with each event.
 func authenticate(j journal.Journal, keys *keyset.Set) {
 	j.Authenticate(func(o journal.OutboxRow) ([]byte, error) {
 		return keys.Authenticate(keyset.DomainOutbox, o.Authentic()...)
 	})
 }
 
-// authentic compares the MAC beside an event.
+// authentic returns a function that checks the MAC of an event.
 func authentic(keys *keyset.Set) func(journal.OutboxRow) error {
 	return func(o journal.OutboxRow) error { return keys.Verify(o.MAC, keyset.DomainOutbox, o.Authentic()...) }
 }
@@ -143,7 +143,7 @@ func checkRow(identity uuid.UUID) string { return keyset.CheckAAD(identity.Strin
 type writeProbe struct {
 	journal keysetCheckStore
 	now     func() time.Time
-	short   func() string                             // what the disk lacks for calls; nil: not checked
+	short   func() string                             // the space that calls lack on the disk; nil: not checked
 	waits   func(ctx context.Context) (string, error) // what a write waits for; nil: not known
 
 	mu    sync.Mutex
@@ -161,8 +161,8 @@ func newWriteProbe(j keysetCheckStore) *writeProbe {
 	return &writeProbe{journal: j, now: time.Now}
 }
 
-// newJournalProbe makes the probe of an open journal; beneath is the journal without
-// the wrapper of tests.
+// newJournalProbe returns the probe of an open journal; beneath is the journal without the
+// wrapper of tests.
 func newJournalProbe(o *Options, j keysetCheckStore, beneath journal.Journal) *writeProbe {
 	p := newWriteProbe(j)
 	if w, ok := beneath.(interface {
@@ -187,9 +187,9 @@ func (p *writeProbe) ready(ctx context.Context) (bool, string) {
 		}
 		p.why = ""
 		if errors.Is(p.err, context.DeadlineExceeded) && p.waits != nil {
-			// A context of its own: the one of the write has no time left.
+			// A context of its own, because the write has used up the time of ctx.
 			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitsWithin)
-			p.why, _ = p.waits(asking) // "" where the server does not answer either
+			p.why, _ = p.waits(asking) // "" if the server does not answer either
 			cancel()
 		}
 		p.tried = p.now()

@@ -100,16 +100,16 @@ func useKeys(ctx context.Context, j keyJournal, set *keyset.Set) error {
 	return nil
 }
 
-// A keyKeeper updates the keys of a worker when its keyset file changes.
+// A keyKeeper applies changes of a worker's keyset file.
 type keyKeeper struct {
 	journal keyJournal
-	keys    *keyset.Set        // in use
-	file    func() *keyset.Set // as the file is now; nil: it never changes
+	keys    *keyset.Set        // used by the worker
+	file    func() *keyset.Set // the present keyset of the file; nil: it never changes
 	changed func()             // called after other keys came into use; may be nil
 	log     *slog.Logger
 
 	mu      sync.Mutex
-	last    *keyset.Set               // of the file, that is in use or was refused
+	last    *keyset.Set               // of the file, which is used or was refused
 	refused error                     // why it was refused
 	lingers map[journal.Key]time.Time // since when a key no longer serves new rows
 }
@@ -128,16 +128,16 @@ func newKeyKeeper(o *Options, j keyJournal, changed func(), log *slog.Logger) *k
 // Setting and Look report a fault of the keys of the file.
 func (k *keyKeeper) Setting() string { return "keyset-file" }
 
-// Look is for /readyz.
+// Look returns the fault that /readyz reports.
 func (k *keyKeeper) Look() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.refused
 }
 
-// run runs until ctx ends, or until another replica writes rows with a key that this
-// worker does not have: it would not find those rows. It ends also when another
-// replica does not have a key that this one writes with.
+// run runs until ctx ends, until another replica writes rows with a key that this worker
+// does not have, or until another replica lacks a key that this one writes with. In both
+// cases one of them would not find rows of the other.
 func (k *keyKeeper) run(ctx context.Context) error {
 	tick := time.NewTicker(keysEvery)
 	defer tick.Stop()
@@ -164,8 +164,8 @@ func (k *keyKeeper) run(ctx context.Context) error {
 	}
 }
 
-// reload starts to use the keys of a file that has changed. The journal records which
-// keys serve new rows before one does.
+// reload applies the keys of a changed file. The journal records which keys serve new rows
+// before one does.
 func (k *keyKeeper) reload(ctx context.Context) {
 	if k.file == nil {
 		return
@@ -211,7 +211,7 @@ func describeKey(k keyset.Key) string {
 type workerKey struct {
 	Purpose journal.KeyPurpose `json:"purpose"`
 	ID      uint32             `json:"id"`
-	// Writes says that the worker writes rows with it, or did until a moment ago.
+	// Writes: the worker writes rows with it, or did recently.
 	Writes bool `json:"writes,omitzero"`
 }
 
@@ -231,11 +231,11 @@ func (k *keyKeeper) report() (list []workerKey) {
 type KeyHolder struct {
 	Owner string
 	Has   []journal.Key
-	// Writes are the keys that it writes rows with, or did until a moment ago.
+	// Writes are the keys that it writes rows with, or did recently.
 	Writes []journal.Key
 }
 
-// KeyHolders lists the workers that run.
+// KeyHolders lists the running workers.
 func KeyHolders(ctx context.Context, j journal.Journal) (list []KeyHolder, err error) {
 	reports, err := j.WorkerReports(ctx)
 	if err != nil {

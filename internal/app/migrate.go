@@ -19,8 +19,8 @@ import (
 type MigrateOptions struct {
 	From  string // sqlite: and the path of a file
 	To    string // postgres://… of an empty database
-	Actor string // for the audit of both
-	// Logger gets the events that the result does not contain.
+	Actor string // for the audit trails of both
+	// Logger logs events that are not part of the result.
 	Logger *slog.Logger
 	// Progress is called with the progress; may be nil.
 	Progress func(move.Progress)
@@ -71,7 +71,7 @@ func Migrate(ctx context.Context, o MigrateOptions) (r move.Report, err error) {
 	return r, err
 }
 
-// explainSource adds what to do if a journal cannot be copied.
+// explainSource adds the next step to an error of the source.
 func explainSource(from string, err error) error {
 	var do string
 	switch {
@@ -88,12 +88,12 @@ func explainSource(from string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		do = "the user of this process must be able to write the file and its folder"
 	default:
-		do = "nothing was copied"
+		do = "no row was copied"
 	}
 	return &config.Error{Setting: "from", Value: from, Want: fmt.Sprintf("%v; %s", err, do)}
 }
 
-// explainTarget adds what to do if a database cannot receive a journal.
+// explainTarget adds the next step to an error of the target.
 func explainTarget(err error) error {
 	var do string
 	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
@@ -107,7 +107,7 @@ func explainTarget(err error) error {
 	case errors.Is(err, journal.ErrNewer):
 		do = "use the version that made its tables, or a newer one"
 	case errors.Is(err, move.ErrNotEmpty):
-		do = "nothing in it was changed"
+		do = "the database was not changed"
 	case errors.Is(err, journal.ErrNotDurable):
 		do = "change the server's settings"
 	default:

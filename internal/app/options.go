@@ -11,8 +11,8 @@ import (
 	"invoicebox-worker/internal/secret"
 )
 
-// Options are the settings of the service, and what their files and the program
-// provide. Begin with [Defaults].
+// Options are the settings of the service, the content of their files, and values from the
+// program. Begin with [Defaults].
 type Options struct {
 	config.Worker
 
@@ -22,8 +22,8 @@ type Options struct {
 	Keyset        *keyset.Set    // keyset-file, at the start
 	InvoiceboxCAs *x509.CertPool // invoicebox-ca-file; nil: the system's
 	Accounts      []Account
-	// KeysetNow returns the keyset as the file has it now, the same one while the file
-	// stays the same; nil: it never changes.
+	// KeysetNow returns the present keyset of the file, the same one while the file is
+	// unchanged; nil: it never changes.
 	KeysetNow    func() *keyset.Set
 	EgressWindow time.Duration // of EgressRequestsPerWindow; 0: 30 s
 
@@ -47,7 +47,7 @@ type Options struct {
 type Account struct {
 	Name      string
 	PartnerID string
-	Token     func() secret.String // asked for every call
+	Token     func() secret.String // called for every call
 	Signing   *Signing             // nil: requests are not signed
 
 	RequestsPerWindow int
@@ -56,9 +56,9 @@ type Account struct {
 	CredentialsStore string // of the account's new secrets; "": that of the setting
 }
 
-// Signing says how an account's requests are signed.
+// Signing describes how an account's requests are signed.
 type Signing struct {
-	Key       func() secret.String // asked for every call
+	Key       func() secret.String // called for every call
 	Algorithm string               // hmac-sha1, hmac-sha256 or hmac-sha512
 	Encoding  string               // hex or base64
 }

@@ -6,8 +6,8 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// A connectFailureText describes why there is no connection and what to do. The text
-// follows the name of the side that it is about.
+// A connectFailureText describes why there is no connection and what the operator can do.
+// The text follows the name of the server or proxy.
 type connectFailureText struct {
 	failure invoicebox.ConnectFailure
 	api     string // about the API; "" if it is about the proxy only

@@ -50,7 +50,7 @@ type reporter struct {
 	keys    func() []workerKey // nil: they are not reported
 	worker  uuid.UUID
 	reserve int64         // for calls, on the journal's disk
-	short   func() string // what that disk lacks for calls; nil: not checked
+	short   func() string // the space that calls lack on that disk; nil: not checked
 }
 
 // run reports until ctx ends.
@@ -134,8 +134,8 @@ func accountLine(s engine.BreakerStatus, now time.Time) (works bool, words strin
 	return works, words
 }
 
-// A Situation is what an explanation of waiting operations needs beside the operations:
-// which workers run, and the states of the accounts.
+// A Situation is the state that explains why operations wait: the running workers and the
+// states of the accounts.
 type Situation struct {
 	journal  journal.Journal
 	now      time.Time
@@ -143,11 +143,11 @@ type Situation struct {
 	accounts map[string]journal.Account
 	statuses map[string]onboarding.AccountStatus
 	reserve  int64               // for calls, on the journal's disk
-	disk     string              // what that disk lacks
+	disk     string              // the space that it lacks
 	blocked  map[string][]string // account to the owners of the workers whose own checks block it
 }
 
-// ReadSituation reads it from the journal.
+// ReadSituation reads the situation from the journal.
 func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 	s := &Situation{journal: j, now: time.Now(), accounts: map[string]journal.Account{}, statuses: map[string]onboarding.AccountStatus{}, blocked: map[string][]string{}}
 	accounts, err := j.Accounts(ctx)
@@ -230,8 +230,8 @@ func (s *Situation) BlockedOn(a journal.Account) []string {
 	return s.blocked[a.Name]
 }
 
-// CheckAt is when a paused account's token is checked next, as a running worker has
-// reported; zero: not known.
+// CheckAt returns when a paused account's token is checked next, as a running worker has
+// reported; zero: unknown.
 func (s *Situation) CheckAt(a journal.Account) time.Time {
 	if at := s.statuses[a.Name].CheckAt; s.Circuit(a).State != journal.CircuitActive && at.After(s.now) {
 		return at
@@ -250,7 +250,7 @@ func (s *Situation) AccountObstacles(a journal.Account) []onboarding.Obstacle {
 	return onboarding.AccountObstacles(a.Name, s.facts(a.Name))
 }
 
-// Obstacles returns what keeps an operation from running.
+// Obstacles returns the obstacles that keep an operation from running.
 func (s *Situation) Obstacles(ctx context.Context, o journal.OperationRecord) ([]onboarding.Obstacle, error) {
 	f := s.facts(o.Shop.Account)
 	if o.State == journal.Queued {

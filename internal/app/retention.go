@@ -25,7 +25,7 @@ func newPruner(o *Options, j journal.Journal, conn *kafka.Cluster, registry prom
 	})
 }
 
-// retention: users say 0 for it.
+// retention converts a setting, in which 0 is forever.
 func retention(d time.Duration) time.Duration {
 	if d == 0 {
 		return engine.RetainForever
@@ -40,7 +40,7 @@ func (o *Options) inputTopics() (topics []string) {
 	return topics
 }
 
-// keptOf names the parts of the sum of kafka.TopicRetention.
+// keptOf names the summands of kafka.TopicRetention.
 const keptOf = "retention.ms, the age of a segment by segment.ms, and 1h"
 
 // formatDays formats a duration: 720h0m0s is "30 days".

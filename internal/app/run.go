@@ -19,7 +19,7 @@ const (
 	reachWithin    = 10 * time.Second     // for the brokers' first response at the start
 	flushWithin    = 3 * time.Second      // for the last results after the drain
 	teardownWithin = 10 * time.Second     // for closing everything
-	source         = "/invoicebox-worker" // CloudEvents source of what is published
+	source         = "/invoicebox-worker" // CloudEvents source of the published events
 )
 
 // Run runs the service. It returns nil after ctx has ended and everything has been

@@ -22,7 +22,7 @@ func (o *Options) check() error {
 		wrong("kafka-brokers", nil, "must be set: one or more host:port, separated by commas")
 	}
 	if o.Keyset == nil {
-		wrong("keyset-file", nil, "must be set: the file that `keys create` made")
+		wrong("keyset-file", nil, "must be set: the file that `keys create` wrote")
 	}
 	if len(o.Accounts) == 0 {
 		wrong("partner-id", nil, "must be set, with --token-file; or accounts in the file given with --config")

@@ -88,7 +88,7 @@ func (c *statsCollector) read(ctx context.Context) error {
 	return next.err
 }
 
-// startGauges reads the journal again and again for the gauges of its content and size. The
+// startGauges reads the journal repeatedly for the gauges of its content and size. The
 // returned function stops that. It does not end with ctx, so that the gauges are read
 // during the drain too.
 func startGauges(ctx context.Context, log *slog.Logger, stats *statsCollector, room *capacityMonitor) (stop func() error) {

@@ -26,7 +26,7 @@ type Vault struct {
 // credentialStores are the stores of the service.
 type credentialStores struct {
 	all   *credentials.Stores
-	named map[string]credentials.Store // by the word before `://`
+	named map[string]credentials.Store // by the scheme of references
 	vault *openbao.Store               // nil: not configured
 }
 
@@ -39,7 +39,7 @@ func (o *Options) storeOf(a Account) string {
 	return cmp.Or(a.CredentialsStore, o.credentialsStore())
 }
 
-// openStores makes the stores. It sends nothing. Sealed secrets can be read whichever
+// openStores creates the stores. It sends nothing. Sealed secrets can be read whichever
 // store gets the new ones, and so can those in OpenBao or Vault if it is configured.
 func openStores(o *Options, metrics *openbao.Metrics, log *slog.Logger) (*credentialStores, error) {
 	s := &credentialStores{named: map[string]credentials.Store{schemas.StoreSealed: credentials.NewSealed(o.Keyset)}}
@@ -60,7 +60,7 @@ func openStores(o *Options, metrics *openbao.Metrics, log *slog.Logger) (*creden
 	return s, nil
 }
 
-// OpenVault makes the store in OpenBao or Vault; metrics and log may be nil.
+// OpenVault creates the store in OpenBao or Vault; metrics and log may be nil.
 func OpenVault(o *Options, metrics *openbao.Metrics, log *slog.Logger) (*openbao.Store, error) {
 	name := o.credentialsStore()
 	if name == schemas.StoreSealed {

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// A component is something that runs until its context ends.
+// A component runs until its context ends.
 type component struct {
 	name string
 	run  func(context.Context) error

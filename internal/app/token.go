@@ -23,7 +23,7 @@ import (
 // must not prevent the start.
 const tokenWithin = 10 * time.Second
 
-// newClient makes the client of an account; the transport is the caller's.
+// newClient creates the client of an account; the transport is the caller's.
 func newClient(o *Options, a Account, transport *invoicebox.Transport, log *slog.Logger) (*invoicebox.Client, error) {
 	options := invoicebox.Options{
 		BaseURL: o.InvoiceboxURL, PartnerID: a.PartnerID, Token: a.Token, UserAgent: userAgent(o.Version),
@@ -46,9 +46,9 @@ type rateLimiter interface {
 }
 
 // checkTokens checks the accounts' tokens at Invoicebox and stores the results in the
-// accounts: the engine sends nothing for an account whose settings are wrong. It fails
-// if Invoicebox refuses all tokens, because the worker could do nothing. Without a
-// response it is not known whether a token works.
+// accounts: the engine sends nothing for an account whose settings are wrong. It fails if
+// Invoicebox refuses all tokens, because the worker could do nothing. Without a response
+// the result is unknown.
 func checkTokens(ctx context.Context, o *Options, clients []engine.Account, ledger rateLimiter, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, tokenWithin)
 	defer cancel()

@@ -116,8 +116,8 @@ func checkReach(ctx context.Context, conn *kafka.Cluster, group string, topics [
 	return nil
 }
 
-// checkRights reports whether the user may read the inputs and write the results. Nothing
-// is written to find out.
+// checkRights reports whether the user may read the inputs and write the results. It reads
+// and writes no record.
 func checkRights(ctx context.Context, o Options, conn *kafka.Cluster, topics []string) CheckResult {
 	const name = "kafka-rights"
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)

@@ -93,7 +93,7 @@ func ensureAccounts(ctx context.Context, j journal.Journal, accounts []Account) 
 	return nil
 }
 
-// newAccounts makes the clients of all accounts, over one set of connections.
+// newAccounts creates the clients of all accounts, over one set of connections.
 func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]engine.Account, error) {
 	transport := newTransport(o)
 	closing.add("connections to Invoicebox", func() error { transport.Close(); return nil })
@@ -108,7 +108,7 @@ func newAccounts(o *Options, log *slog.Logger, closing *teardown) ([]engine.Acco
 	return accounts, nil
 }
 
-// newTransport makes the connections to Invoicebox, for run and check alike.
+// newTransport creates the connections to Invoicebox, for run and check alike.
 func newTransport(o *Options) *invoicebox.Transport {
 	return invoicebox.NewTransport(invoicebox.TransportOptions{Dial: o.Hooks.DialInvoicebox, RootCAs: o.InvoiceboxCAs})
 }
@@ -160,7 +160,7 @@ func consumerConfig(o *Options, conn *kafka.Cluster, log *slog.Logger) (c consum
 	}, nil
 }
 
-// newDecoder makes the decoder of the input topics.
+// newDecoder creates the decoder of the input topics.
 func newDecoder(o *Options) (decoder *schemas.Decoder, topics []string, err error) {
 	types := map[string]string{}
 	var names []string
@@ -205,7 +205,7 @@ func (o *Options) drainTime() time.Duration {
 	return o.DrainTime
 }
 
-// verifyEvery: users say 0 for off.
+// verifyEvery converts the setting, in which 0 is off.
 func (o *Options) verifyEvery() time.Duration {
 	if o.VerifyEvery == 0 {
 		return onboarding.NoVerifyEvery
@@ -213,7 +213,7 @@ func (o *Options) verifyEvery() time.Duration {
 	return o.VerifyEvery
 }
 
-// destroyAfter: users say 0 for never.
+// destroyAfter converts the setting, in which 0 is never.
 func (o *Options) destroyAfter() time.Duration {
 	if o.DestroyAfter == 0 {
 		return onboarding.NeverDestroy

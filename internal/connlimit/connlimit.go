@@ -2,12 +2,12 @@
 // each remote address, so that clients that connect and wait cannot use up the
 // process's files.
 //
-// A connection beyond a bound takes the place of the one that has been idle
-// longest: of its own address, or of the address with the most connections. Where
-// all of that address have a request in work, it takes the place of the one that
-// has been idle longest of all. A health check is therefore answered however many
-// connections wait. Only where every connection has a request in work, or all of
-// its own address beyond that bound, the new one is closed.
+// A connection beyond a bound replaces the connection that has been idle longest: of its
+// own address, or of the address with the most connections. If all connections of that
+// address have a running request, it replaces the one that has been idle longest of all.
+// So a health check is answered however many connections wait. The new connection is
+// closed only if every connection has a running request, or all of its own address beyond
+// that address's bound.
 package connlimit
 
 import (
@@ -22,19 +22,19 @@ import (
 // Bounds are numbers of connections.
 type Bounds struct{ Total, PerAddress int }
 
-// A limiter knows the open connections of one server.
+// A limiter tracks the open connections of one server.
 type limiter struct {
 	bounds Bounds
 
 	mu     sync.Mutex
-	clock  uint64 // rises with every change of a connection
+	clock  uint64 // increases with every change of a connection
 	open   map[net.Conn]*state
 	counts map[string]int // open connections of an address
 }
 
 type state struct {
 	address string
-	busy    bool   // a request is in work
+	busy    bool   // a request is running
 	since   uint64 // of clock
 }
 
@@ -59,7 +59,7 @@ type listener struct {
 	limits *limiter
 }
 
-// Accept returns the next connection that there is room for.
+// Accept returns the next connection within the bounds.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		inner, err := l.Listener.Accept()
@@ -83,7 +83,7 @@ type conn struct {
 	limits *limiter
 }
 
-// NetConn is the connection of the listener, as tls.Conn has it.
+// NetConn returns the connection of the listener, as tls.Conn does.
 func (c *conn) NetConn() net.Conn { return c.Conn }
 
 // Close removes the connection from the count.
@@ -92,7 +92,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// admit makes room for a connection. It returns the one that gives up its place.
+// admit counts a connection. If a bound is reached, it returns the connection to close in
+// its place.
 func (l *limiter) admit(c net.Conn) (evicted net.Conn, ok bool) {
 	address, _, err := net.SplitHostPort(c.RemoteAddr().String())
 	if err != nil {
@@ -116,7 +117,7 @@ func (l *limiter) admit(c net.Conn) (evicted net.Conn, ok bool) {
 	if from != "" {
 		evicted = l.idlest(from)
 		if evicted == nil && total {
-			evicted = l.idlest("") // all requests of that address are in work
+			evicted = l.idlest("") // all connections of that address have a running request
 		}
 		if evicted == nil {
 			return nil, false
@@ -129,8 +130,8 @@ func (l *limiter) admit(c net.Conn) (evicted net.Conn, ok bool) {
 	return evicted, true
 }
 
-// idlest is the connection of an address, or of any where it is empty, that has
-// waited longest.
+// idlest returns the connection of an address that has been idle longest, or of all
+// connections if the address is empty.
 func (l *limiter) idlest(address string) net.Conn {
 	var found net.Conn
 	var since uint64
@@ -159,8 +160,8 @@ func (l *limiter) remove(c net.Conn) {
 	}
 }
 
-// changed follows the server. A connection whose request is not read to the end
-// of its head still counts as idle.
+// changed follows the states of the server's connections. A connection counts as idle
+// until the head of its request is read.
 func (l *limiter) changed(c net.Conn, now http.ConnState) {
 	if secured, ok := c.(*tls.Conn); ok {
 		c = secured.NetConn()
@@ -168,7 +169,7 @@ func (l *limiter) changed(c net.Conn, now http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now == http.StateHijacked || now == http.StateClosed {
-		l.remove(c) // a handler that took it closes what lies below
+		l.remove(c) // a handler that took it closes the connection below
 		return
 	}
 	if s, ok := l.open[c]; ok {
@@ -177,9 +178,9 @@ func (l *limiter) changed(c net.Conn, now http.ConnState) {
 	}
 }
 
-// LocalNames answers requests only that name localhost or an IP address, where
-// the listener's own address is a loopback one: a page in a browser of this
-// machine could otherwise reach it under a name that resolves to it.
+// LocalNames answers only requests for localhost or an IP address if the listener's own
+// address is a loopback one. Otherwise a page in a browser of this machine could reach it
+// under a name that resolves to it.
 func LocalNames(l net.Listener, next http.Handler) http.Handler {
 	own, ok := l.Addr().(*net.TCPAddr)
 	if !ok || !own.IP.IsLoopback() {

@@ -17,27 +17,27 @@ import (
 // maxSealed bounds a sealed row in bytes; a token has a few hundred.
 const maxSealed = 64 << 10
 
-// Sealed is the store inside the journal's database: a secret is one
-// ciphertext in the credential's row.
+// Sealed is the store in the journal's database: a secret is one ciphertext in the
+// credential's row.
 type Sealed struct{ keys *keyset.Set }
 
-// NewSealed makes the store over the worker's keyset.
+// NewSealed creates the store over the worker's keyset.
 func NewSealed(keys *keyset.Set) *Sealed { return &Sealed{keys: keys} }
 
 var _ Store = (*Sealed)(nil)
 
-// document is what is sealed: both parts under one seal, so that no token can
-// be put beside another merchant id.
+// document is the sealed value: merchant id and token in one ciphertext, so that no token
+// can be combined with another merchant id.
 type document struct {
 	MerchantID string `json:"merchantId"`
 	Token      string `json:"token"`
 }
 
-// Name gives "sealed".
+// Name returns "sealed".
 func (*Sealed) Name() string { return schemas.StoreSealed }
 
-// Ready fails only for a shop that no reference can name: this store is
-// writable when the journal is.
+// Ready fails only for a shop that no reference can name: this store can be written
+// whenever the journal can.
 func (*Sealed) Ready(_ context.Context, shop journal.ShopKey) error {
 	ref := schemas.Reference{Store: schemas.StoreSealed, Mount: schemas.SealedMount, Account: shop.Account, Shop: shop.Shop}
 	if ref.Check() != nil {
@@ -46,8 +46,8 @@ func (*Sealed) Ready(_ context.Context, shop journal.ShopKey) error {
 	return nil
 }
 
-// Prepare seals the secret into a row for the journal. Nothing is stored before
-// that row is committed.
+// Prepare seals the secret into a row for the journal. The secret is stored when that row
+// is committed.
 func (s *Sealed) Prepare(_ context.Context, in Secret) (Prepared, error) {
 	ref, err := in.ReferenceIn(schemas.StoreSealed, schemas.SealedMount)
 	if err != nil {
@@ -70,15 +70,15 @@ func (s *Sealed) Prepare(_ context.Context, in Secret) (Prepared, error) {
 	}}, nil
 }
 
-// Read is Open, which needs nothing but the row.
+// Read is Open, which needs only the row.
 func (s *Sealed) Read(_ context.Context, c journal.Credential) (Secret, error) { return s.Open(c) }
 
 // Destroy does nothing: the journal erases the row's ciphertext.
 func (*Sealed) Destroy(context.Context, journal.Credential) error { return nil }
 
-// Open gives the secret behind a row of this store. The error is ErrUnreadable
-// when the row was sealed for another shop or version, with another keyset, when
-// its merchant id or reference is another, or when it is damaged.
+// Open returns the secret of a row of this store. ErrUnreadable: the row was sealed for
+// another shop or version, or with another keyset; its merchant id or reference was
+// changed; or it is damaged.
 func (s *Sealed) Open(c journal.Credential) (Secret, error) {
 	text, err := s.keys.Open(c.Sealed, row(c.Shop, c.Version))
 	if errors.Is(err, keyset.ErrNoKey) {
@@ -93,7 +93,7 @@ func (s *Sealed) Open(c journal.Credential) (Secret, error) {
 		return Secret{}, ErrUnreadable
 	}
 	out := Secret{Shop: c.Shop, Version: c.Version, MerchantID: d.MerchantID, Token: secret.New(d.Token)}
-	// The reference is published: it has to name this row.
+	// The reference is published, so it has to name this row.
 	if ref, err := out.ReferenceIn(schemas.StoreSealed, schemas.SealedMount); err != nil || ref.String() != c.Reference {
 		return Secret{}, ErrUnreadable
 	}

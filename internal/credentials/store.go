@@ -12,24 +12,24 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// What can be wrong with a secret or its row. Callers use errors.Is.
+// The errors of a secret or its row. Callers use errors.Is.
 var (
 	// ErrInvalid: the secret lacks a part, or no reference can name its shop.
 	ErrInvalid = errors.New("credentials: not a secret that can be stored")
-	// ErrConflict: where the secret would be stored lies one that this service did
-	// not write. It is not overwritten.
+	// ErrConflict: the place of the secret has one that this service did not write. It is
+	// not overwritten.
 	ErrConflict = errors.New("credentials: another writer's secret is in the place of this one")
-	// ErrUnreadable: what is stored does not open as what it should be.
+	// ErrUnreadable: the stored secret does not open for its row.
 	ErrUnreadable = errors.New("credentials: the stored secret does not open for this shop and version")
 	// ErrAbsent: the secret was deleted from its store. Some stores can undelete it.
 	ErrAbsent = errors.New("credentials: there is no such secret, or it is deleted")
 )
 
-// A Secret is what one activation brought.
+// A Secret is the result of one activation.
 type Secret struct {
 	Shop       journal.ShopKey
-	Version    int64     // from 1: the journal's number; a store that counts on its own has its number in the reference
-	Operation  uuid.UUID // that brought it; a store outside of the journal keeps it with the secret, the others do not
+	Version    int64     // from 1: the journal's number; a store with its own numbers has them in the reference
+	Operation  uuid.UUID // that brought it; only a store outside of the journal stores it with the secret
 	MerchantID string
 	Token      secret.String
 }
@@ -37,33 +37,34 @@ type Secret struct {
 // A Prepared secret is stored, or will be once Row is committed.
 type Prepared struct {
 	Reference schemas.Reference  // pinned to the version, without a field
-	Row       journal.Credential // for the journal; Sealed is nil where another store holds the secret
+	Row       journal.Credential // for the journal; Sealed is nil if another store has the secret
 }
 
-// A Store keeps secrets. Its methods are safe for concurrent use.
+// A Store stores secrets. Its methods are safe for concurrent use.
 type Store interface {
-	// Name is the word before `://` in references: one of schemas' stores.
+	// Name returns the scheme of references, the text before `://`: one of schemas'
+	// stores.
 	Name() string
-	// Ready tells whether a Prepare for this shop can be expected to succeed. It
-	// is asked before a code is spent, so it has to be quick (well under a
-	// second) and to look at the very path that would be written.
+	// Ready reports whether a Prepare for this shop can be expected to succeed. It is
+	// called before a code is sent, so it must be quick (well under a second) and check
+	// the path that would be written.
 	Ready(ctx context.Context, shop journal.ShopKey) error
-	// Prepare stores a secret, and never over another one. Doing it twice with the
-	// same secret and operation is no error and stores it once. ErrInvalid when it
-	// can never succeed, ErrConflict when a person has to look at what is there.
+	// Prepare stores a secret, and never replaces another one. A repeated call with the
+	// same secret and operation stores it once and returns no error. ErrInvalid: it can
+	// never succeed. ErrConflict: an operator has to examine the stored secret.
 	Prepare(ctx context.Context, s Secret) (Prepared, error)
-	// Read gives back what a committed row stands for, of whichever version.
-	// ErrUnreadable when it can never be read; any other error may pass.
+	// Read returns the secret of a committed row, of any version. ErrUnreadable: it can
+	// never be read. Any other error is temporary.
 	Read(ctx context.Context, row journal.Credential) (Secret, error)
-	// Destroy destroys the secret of a row, so that nobody can read it any more. A
-	// secret that the store keeps in the row itself is destroyed by the journal. Doing
-	// it twice is no error. ErrConflict when what is there is not the row's: it stays.
+	// Destroy destroys the secret of a row, so that nobody can read it any more. If the
+	// store has the secret in the row itself, the journal destroys it. A repeated call is
+	// no error. ErrConflict: the stored secret is not the row's and is not destroyed.
 	Destroy(ctx context.Context, row journal.Credential) error
 }
 
 // ReferenceIn returns the secret's reference in a store, with the journal's version.
-// The error is ErrInvalid for what could be stored but never announced or found
-// again.
+// ErrInvalid: the secret could be stored, but its reference could not be published or
+// resolved.
 func (s Secret) ReferenceIn(store, mount string) (schemas.Reference, error) {
 	ref := schemas.Reference{Store: store, Mount: mount, Account: s.Shop.Account, Shop: s.Shop.Shop, Version: s.Version}
 	switch {

@@ -8,20 +8,20 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// Stores are the stores of one worker as one. New secrets go to the store of
-// their account, and a stored one is read where its reference says: so a worker
-// whose setting has changed still reads what it stored before.
+// Stores combines the stores of one worker. New secrets go to the store of their account.
+// A stored one is read from the store that its reference names, so a worker still reads
+// earlier secrets after a change of the setting.
 type Stores struct {
 	standard Store
 	accounts map[string]Store
-	readers  map[string]Store // by the word before `://`
+	readers  map[string]Store // by the scheme of references
 }
 
 var _ Store = (*Stores)(nil)
 
-// NewStores makes them: standard takes the secrets of all accounts without a store
-// of their own in accounts. Readers are the stores by the word before `://` of the
-// references that they read.
+// NewStores combines stores. Standard gets the secrets of all accounts without a store of
+// their own in accounts. Readers are the stores by the scheme of the references that they
+// read.
 func NewStores(standard Store, accounts, readers map[string]Store) *Stores {
 	return &Stores{standard: standard, accounts: accounts, readers: readers}
 }
@@ -33,10 +33,10 @@ func (s *Stores) of(account string) Store {
 	return s.standard
 }
 
-// Name gives the name of the store of accounts without one of their own.
+// Name returns the name of the store of accounts without one of their own.
 func (s *Stores) Name() string { return s.standard.Name() }
 
-// Ready asks the store of the shop's account.
+// Ready calls Ready of the store of the shop's account.
 func (s *Stores) Ready(ctx context.Context, shop journal.ShopKey) error {
 	return s.of(shop.Account).Ready(ctx, shop)
 }
@@ -46,8 +46,8 @@ func (s *Stores) Prepare(ctx context.Context, in Secret) (Prepared, error) {
 	return s.of(in.Shop.Account).Prepare(ctx, in)
 }
 
-// Read asks the store that the row's reference names. That a store is not
-// configured may pass: it is no ErrUnreadable.
+// Read reads from the store that the row's reference names. A store that is not configured
+// is a temporary error, not ErrUnreadable.
 func (s *Stores) Read(ctx context.Context, row journal.Credential) (Secret, error) {
 	store, err := s.holder(row)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *Stores) Read(ctx context.Context, row journal.Credential) (Secret, erro
 	return store.Read(ctx, row)
 }
 
-// Destroy asks the store that the row's reference names.
+// Destroy destroys a secret in the store that the row's reference names.
 func (s *Stores) Destroy(ctx context.Context, row journal.Credential) error {
 	store, err := s.holder(row)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *Stores) Destroy(ctx context.Context, row journal.Credential) error {
 	return store.Destroy(ctx, row)
 }
 
-// holder finds the store that a row's reference names.
+// holder returns the store that a row's reference names.
 func (s *Stores) holder(row journal.Credential) (Store, error) {
 	ref, err := schemas.ParseReference(row.Reference)
 	if err != nil {

@@ -21,8 +21,8 @@ const (
 	// requestTimeout is longer than the 9 s for which a dead follower stays in the ISR
 	// by default, so that an append that waits for it is not repeated.
 	requestTimeout = 30 * time.Second
-	// metadataTTL bounds how long a moved leader is looked for at its old address. It
-	// is also the deadline of the metadata request, so it cannot be tiny.
+	// metadataTTL bounds how long the client uses the old address of a moved leader. It is
+	// also the deadline of the metadata request, so it cannot be tiny.
 	metadataTTL = 2 * time.Second
 )
 
@@ -38,8 +38,8 @@ type Config struct {
 	Dial     DialFunc // nil: TCP; tests put a virtual network here
 }
 
-// TLS names the files of a TLS connection. CertFile and KeyFile come together
-// or not at all.
+// TLS names the files of a TLS connection. CertFile and KeyFile must both be set, or
+// neither.
 type TLS struct {
 	CAFile   string // PEM; empty: the system's
 	CertFile string // PEM; the client's certificate
@@ -49,7 +49,7 @@ type TLS struct {
 	Certificate func() (*tls.Certificate, error)
 }
 
-// A Cluster makes dialers and transports for one cluster. It holds no connection and is
+// A Cluster creates dialers and transports for one cluster. It holds no connection and is
 // safe for concurrent use.
 type Cluster struct {
 	brokers      []string
@@ -96,7 +96,7 @@ func New(c Config) (*Cluster, error) {
 // Brokers returns the configured addresses.
 func (c *Cluster) Brokers() []string { return slices.Clone(c.brokers) }
 
-// Dialer makes a dialer for the parts of the library that need one. If through is not
+// Dialer creates a dialer for the parts of the library that need one. If through is not
 // nil, it wraps the function that opens connections.
 func (c *Cluster) Dialer(through func(DialFunc) DialFunc) *kafkago.Dialer {
 	dial := c.dial
@@ -110,7 +110,7 @@ func (c *Cluster) Dialer(through func(DialFunc) DialFunc) *kafkago.Dialer {
 	return d
 }
 
-// Transport makes a pool of connections. It asks for the metadata of the given topics,
+// Transport creates a pool of connections. It requests the metadata of the given topics,
 // or of all topics if there are none. The caller ends it with CloseIdleConnections.
 func (c *Cluster) Transport(topics ...string) *kafkago.Transport {
 	t := &kafkago.Transport{
@@ -123,7 +123,7 @@ func (c *Cluster) Transport(topics ...string) *kafkago.Transport {
 	return t
 }
 
-// Client makes a client on a transport.
+// Client creates a client on a transport.
 func (c *Cluster) Client(t kafkago.RoundTripper) *kafkago.Client {
 	return &kafkago.Client{Addr: kafkago.TCP(c.brokers...), Timeout: requestTimeout, Transport: roundTripper{t, c}}
 }

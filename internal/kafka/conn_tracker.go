@@ -9,12 +9,12 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// errTrackerClosed says that a connection was closed because its owner stops.
+// errTrackerClosed reports that a connection was closed because its owner stops.
 var errTrackerClosed = errors.New("kafka: stopping")
 
-// A ConnTracker can close all its open connections together. The library has no other
-// way to end a join that waits for other members, or a request whose caller has left.
-// The zero value is ready for use.
+// A ConnTracker can close all its open connections together. The library has no other way
+// to end a join that waits for other members, or a request whose caller has given up. The
+// zero value is ready for use.
 type ConnTracker struct {
 	mu     sync.Mutex
 	closed bool

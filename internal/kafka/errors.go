@@ -72,8 +72,8 @@ var brokerErrors = map[kafkago.Error]struct {
 	kafkago.GroupCoordinatorNotAvailable:       {Coordinator, "the brokers have no coordinator at the moment"},
 	kafkago.NotCoordinatorForGroup:             {Coordinator, "the coordinator has moved to another broker"},
 	kafkago.RebalanceInProgress:                {Coordinator, "the group is rebalancing"},
-	kafkago.IllegalGeneration:                  {Coordinator, "the group has gone on without this member"},
-	kafkago.UnknownMemberId:                    {Coordinator, "the group does not know this member any more"},
+	kafkago.IllegalGeneration:                  {Coordinator, "the group has removed this member"},
+	kafkago.UnknownMemberId:                    {Coordinator, "the group has no such member any more"},
 	kafkago.RequestTimedOut:                    {Timeout, "the broker did not finish in time"},
 	kafkago.NetworkException:                   {Unreachable, "the connection to the broker broke"},
 	kafkago.MessageSizeTooLarge:                {TooLarge, "the broker accepts no record of this size (max.message.bytes)"},
@@ -128,7 +128,7 @@ func classify(err error) (ErrorClass, string) {
 		return Refused, "the broker refuses the request"
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return TLSFault, "TLS is set, but the broker's listener does not speak it"
+		return TLSFault, "TLS is set, but the broker's listener does not use it"
 	}
 	_, unknownCA := errors.AsType[x509.UnknownAuthorityError](err)
 	_, wrongHost := errors.AsType[x509.HostnameError](err)

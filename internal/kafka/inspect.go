@@ -12,13 +12,14 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-// A TopicSafety is what a topic's settings say about the loss of its records.
+// A TopicSafety is the part of a topic's settings on which the loss of its records
+// depends.
 type TopicSafety struct {
 	Name              string
 	Partitions        int // 0: it does not exist
 	Replicas          int
 	Brokers           int           // of the cluster
-	MinInsyncReplicas int           // 0: the broker did not say
+	MinInsyncReplicas int           // 0: the broker did not report it
 	Retention         time.Duration // retention.ms; negative: for ever
 }
 
@@ -60,9 +61,9 @@ func InspectTopics(ctx context.Context, cluster *Cluster, names ...string) ([]To
 	return found, nil
 }
 
-// HasRecordsSince returns the topics that have a record with this time or a later one.
-// The time of a record is that of its producer's clock, or of the broker's where the
-// topic has message.timestamp.type LogAppendTime.
+// HasRecordsSince returns the topics that have a record with this time or a later one. The
+// time of a record is that of its producer's clock, or of the broker's if the topic has
+// message.timestamp.type LogAppendTime.
 func HasRecordsSince(ctx context.Context, cluster *Cluster, since time.Time, names ...string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

@@ -10,12 +10,11 @@ import (
 	"sync"
 )
 
-// ErrPlaintextPassword says that SASL PLAIN would send the password without encryption
-// over a network.
+// ErrPlaintextPassword reports that SASL PLAIN would send the password over a network
+// without encryption.
 var ErrPlaintextPassword = errors.New("kafka: SASL PLAIN without TLS sends the password unencrypted")
 
-// A plaintextGuard knows what a configuration sends without TLS, and to which
-// addresses.
+// A plaintextGuard records what a configuration sends without TLS, and to which addresses.
 type plaintextGuard struct {
 	encrypted     bool // TLS is set
 	sendsPassword bool // SASL PLAIN
@@ -70,8 +69,8 @@ func (c *Cluster) PlaintextBrokers() string {
 	return joinAddresses(c.plaintext.addresses)
 }
 
-// isLoopback reports whether host:port is this machine by its form. It asks no
-// resolver, because an answer can change.
+// isLoopback reports whether host:port is this machine by its form. It uses no resolver,
+// because the result can change.
 func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -85,8 +84,8 @@ func isLocalhost(host string) bool {
 	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }
 
-// resolveLocalhost resolves localhost to the loopback addresses itself, because the
-// name counts as loopback; a resolver or hosts file may say otherwise.
+// resolveLocalhost resolves localhost to the loopback addresses itself, because the name
+// counts as loopback, and a resolver or hosts file may have another address for it.
 func resolveLocalhost(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, err := net.SplitHostPort(address)

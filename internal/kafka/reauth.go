@@ -14,10 +14,9 @@ import (
 // connection authenticates again.
 const reauthTenths = 8
 
-// wrapAuth opens connections that have TLS and SASL behind them and authenticate again
-// in time (KIP-368). The library does not; brokers that limit sessions
-// (connections.max.reauth.ms) then close its connections, and losing the group's
-// connection is a rebalance.
+// wrapAuth opens connections with TLS and SASL that authenticate again in time (KIP-368).
+// The library does not. Brokers that limit sessions (connections.max.reauth.ms) then close
+// its connections, and the loss of the group's connection is a rebalance.
 func (c *Cluster) wrapAuth(dial DialFunc) DialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*dialTimeout)
@@ -50,7 +49,7 @@ type reauthConn struct {
 	out, in frames
 	pending int // requests without their response
 	read    time.Time
-	write   time.Time // the deadlines that the user has set
+	write   time.Time // the deadlines that the caller has set
 }
 
 func (r *reauthConn) setLifetime(lifetime time.Duration) {

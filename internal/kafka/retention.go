@@ -89,7 +89,7 @@ func deletes(settings map[string]string) bool {
 // retentionOf computes the retention from the settings of a topic.
 func retentionOf(settings map[string]string) (time.Duration, error) {
 	if !deletes(settings) {
-		return -1, nil // compacted: the last record of each key stays
+		return -1, nil // compacted: the last record of each key is retained
 	}
 	var total time.Duration
 	for _, name := range []string{settingRetention, settingSegment} {

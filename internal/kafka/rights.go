@@ -16,16 +16,16 @@ const (
 	operationWrite = 4
 )
 
-// A TopicRights is what the user may do with a topic.
+// A TopicRights is the user's rights on a topic.
 type TopicRights struct {
 	Name        string
-	Known       bool // the broker says what the user may do
+	Known       bool // the broker reports the rights
 	Read, Write bool
 }
 
-// RightsOf asks a broker what the user may do with topics, in the order of their names in
-// the call. Nothing is read or written. The error is [kafkago.UnsupportedVersion] if the
-// broker is older than Kafka 2.3.
+// RightsOf requests the user's rights on topics from a broker, in the order of their names
+// in the call. It reads and writes no record. The error is [kafkago.UnsupportedVersion] if
+// the broker is older than Kafka 2.3.
 func RightsOf(ctx context.Context, cluster *Cluster, names ...string) ([]TopicRights, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -58,8 +58,8 @@ func rightsAt(ctx context.Context, cluster *Cluster, address string, names []str
 	for _, t := range known.Topics {
 		operations, said := t.TopicAuthorizedOperations, true
 		if operations == math.MinInt32 {
-			// Who may not even describe a topic may do nothing with it. Otherwise the topic
-			// does not exist, or the broker does not report rights.
+			// A user who may not even describe a topic has no rights on it. Otherwise the
+			// topic does not exist, or the broker does not report rights.
 			operations, said = 0, kafkago.Error(t.ErrorCode) == kafkago.TopicAuthorizationFailed
 		}
 		of[t.Name] = TopicRights{t.Name, said, operations&(1<<operationRead) != 0, operations&(1<<operationWrite) != 0}

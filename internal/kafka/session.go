@@ -32,8 +32,8 @@ type Session struct {
 	sent         int32 // correlation id of the last request
 }
 
-// Open connects to the broker at address, authenticates and asks for the versions of
-// its APIs. through is as for [Cluster.Dialer].
+// Open connects to the broker at address, authenticates and requests the versions of its
+// APIs. through is as for [Cluster.Dialer].
 func (c *Cluster) Open(ctx context.Context, address string, through func(DialFunc) DialFunc) (*Session, error) {
 	dial := c.dial
 	if through != nil {
@@ -48,7 +48,7 @@ func (c *Cluster) Open(ctx context.Context, address string, through func(DialFun
 	return c.open(ctx, cluster, address)
 }
 
-// open makes a session on a connection. It closes the connection if that fails.
+// open starts a session on a connection. It closes the connection if that fails.
 func (c *Cluster) open(ctx context.Context, cluster net.Conn, address string) (*Session, error) {
 	stop := context.AfterFunc(ctx, func() { _ = cluster.Close() })
 	s, err := c.handshake(ctx, cluster, address)
@@ -131,7 +131,7 @@ func (c *Cluster) authenticate(ctx context.Context, p *protocol.Conn, s *Session
 	var lifetime time.Duration
 	for done := false; !done; {
 		answer, err := p.RoundTrip(&saslauthenticate.Request{AuthBytes: message})
-		if errors.Is(err, io.EOF) { // how brokers refuse that send no error message
+		if errors.Is(err, io.EOF) { // a broker without error messages refuses so
 			return 0, kafkago.SASLAuthenticationFailed
 		}
 		if err != nil {

@@ -20,7 +20,7 @@ const (
 	topicPollInterval = 200 * time.Millisecond
 )
 
-// Metadata is what a cluster says of topics.
+// Metadata is a cluster's description of topics.
 type Metadata struct {
 	Topics  map[string]Topic // by name; one that does not exist is not in it
 	Brokers int              // how many the cluster has
@@ -82,7 +82,7 @@ func (m *Metadata) Err() error {
 	return m.Topics[first].Err
 }
 
-// A TopicSpec is a topic as it should be created.
+// A TopicSpec describes a topic to create.
 type TopicSpec struct {
 	Name       string
 	Partitions int           // at least 1
@@ -90,7 +90,7 @@ type TopicSpec struct {
 	Retention  time.Duration // negative: for ever; 0: the broker's default
 }
 
-// A TopicState is a topic as it is.
+// A TopicState is the state of a topic.
 type TopicState struct {
 	Name       string
 	Created    bool // by this call
@@ -99,8 +99,8 @@ type TopicState struct {
 	Err        error // why it was not created; nil if it exists
 }
 
-// TopicStates returns the state of topics, in the order of their names in the call,
-// and changes nothing. Faults that may pass are retried until ctx ends.
+// TopicStates returns the state of topics, in the order of their names in the call, and
+// changes nothing. Temporary faults are retried until ctx ends.
 func TopicStates(ctx context.Context, cluster *Cluster, names ...string) ([]TopicState, error) {
 	transport := cluster.Transport(names...)
 	defer transport.CloseIdleConnections()
@@ -121,9 +121,9 @@ func (m *Metadata) state(name string) TopicState {
 }
 
 // CreateTopics creates the topics that do not exist, and returns the state of all.
-// Existing topics stay as they are. A topic with three or more replicas gets
-// min.insync.replicas 2. The error is one that concerns all topics; the error of one
-// topic is in its state. Faults that may pass are retried until ctx ends.
+// Existing topics are not changed. A topic with three or more replicas gets
+// min.insync.replicas 2. The error is one that concerns all topics; the error of one topic
+// is in its state. Temporary faults are retried until ctx ends.
 func CreateTopics(ctx context.Context, cluster *Cluster, specs []TopicSpec) ([]TopicState, error) {
 	transport := cluster.Transport()
 	defer transport.CloseIdleConnections()
@@ -189,8 +189,8 @@ func (s TopicSpec) config(brokers int) kafkago.TopicConfig {
 	return config
 }
 
-// awaitMetadata asks for metadata until the cluster describes all topics that exist,
-// the user is denied access, or ctx ends.
+// awaitMetadata requests metadata until the cluster describes all topics that exist, the
+// user is denied access, or ctx ends.
 func awaitMetadata(ctx context.Context, client *kafkago.Client, names []string) (m *Metadata, err error) {
 	err = backoff.Retry(ctx, topicPollInterval, IsDenied, func() error {
 		if m, err = DescribeTopics(ctx, client, names...); err != nil {
@@ -201,7 +201,7 @@ func awaitMetadata(ctx context.Context, client *kafkago.Client, names []string) 
 	return m, Wrap(err)
 }
 
-// awaitCreated asks for metadata until the created topics are in it, or ctx ends.
+// awaitCreated requests metadata until the created topics are in it, or ctx ends.
 func awaitCreated(ctx context.Context, client *kafkago.Client, names []string, results map[string]error) (*Metadata, error) {
 	for {
 		m, err := awaitMetadata(ctx, client, names)
@@ -218,7 +218,7 @@ func awaitCreated(ctx context.Context, client *kafkago.Client, names []string, r
 			backoff.Sleep(ctx, topicPollInterval)
 		}
 		if !waiting || ctx.Err() != nil {
-			return m, nil //nolint:nilerr // the states say which topics are not listed yet
+			return m, nil //nolint:nilerr // the states name the topics that are not listed yet
 		}
 	}
 }

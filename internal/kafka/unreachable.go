@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// slowDial is after how long an attempt to connect without an answer counts as
+	// slowDial is the time after which an attempt to connect without an answer counts as
 	// failed.
 	slowDial = time.Second
 	// recentDial is how old a failed attempt may be to explain an error.
@@ -65,7 +65,7 @@ func (a *dialAttempts) end(ctx context.Context, address string, err error) {
 		delete(a.byAddress, address)
 	case !known:
 	case last.err == nil && errors.Is(ctx.Err(), context.Canceled):
-		delete(a.byAddress, address) // the caller left; the address may be reachable
+		delete(a.byAddress, address) // the caller has given up; the address may be reachable
 	default:
 		a.byAddress[address] = dialAttempt{began: last.began, ended: time.Now(), err: err}
 	}
@@ -92,8 +92,8 @@ func (a *dialAttempts) failed(since time.Time) (addresses []string, err error) {
 }
 
 // ExplainUnreachable adds to err the addresses to which no connection could be opened
-// lately: a time-out does not name what it waited for. If all addresses were reached it
-// returns err.
+// recently, because a time-out names no address. If all addresses were reached it returns
+// err.
 func (c *Cluster) ExplainUnreachable(err error) error {
 	return c.explainUnreachable(err, time.Now().Add(-recentDial))
 }

@@ -4,8 +4,8 @@ import (
 	"strconv"
 )
 
-// The domains that the worker digests for, and the associated data that it seals with. They are part of
-// what lies on disk: changing one makes old rows unreadable.
+// The domains of the worker's digests, and the associated data of its seals. Stored rows
+// depend on them: a change makes old rows unreadable.
 const (
 	// DomainAddress digests normalised e-mail addresses.
 	DomainAddress = "address"
@@ -29,14 +29,14 @@ func SubjectAAD(kind, account, shop string, mac []byte) string {
 	return AssociatedData("subject", kind, account, shop, string(mac))
 }
 
-// SubjectText is what is digested of a normalised address or code: equal ones of
-// two accounts have unrelated digests.
+// SubjectText is the digested text of a normalised address or code. Equal ones of two
+// accounts have unrelated digests.
 func SubjectText(account, normalised string) []byte {
 	return []byte(account + "\x00" + normalised)
 }
 
-// ResponseAAD binds the ciphertext of a response. Source is the attempt or the operator action that it
-// came from: [AttemptSource], [ActionSource].
+// ResponseAAD binds the ciphertext of a response. Source is the attempt or the operator
+// action that brought it: [AttemptSource], [ActionSource].
 func ResponseAAD(account, shop, operation, source string) string {
 	return AssociatedData("receipt", account, shop, operation, source)
 }
@@ -66,16 +66,16 @@ func DeadLetterAAD(topic string, partition int, offset int64, event string) stri
 // CheckAAD binds the text by which a journal recognises its keyset.
 func CheckAAD(identity string) string { return AssociatedData("check", identity) }
 
-// A Column is one that only the holder of the keyset can fill.
+// A Column is a column whose values only the owner of the keyset can make.
 type Column struct {
 	Table, Name string
-	// Key is the column with the id of the key; empty where the value begins with it.
+	// Key is the column with the id of the key; empty if the value begins with it.
 	Key string
-	// MAC says that the value is a MAC over the row, not sealed.
+	// MAC: the value is a MAC over the row, not sealed.
 	MAC bool
-	// Binds says what the value is bound to.
+	// Binds describes what the value is bound to.
 	Binds string
-	// Refused says what becomes of a value that was moved or edited.
+	// Refused describes what happens to a value that was moved or edited.
 	Refused string
 }
 
@@ -103,8 +103,8 @@ func Columns() []Column {
 	}
 }
 
-// AssociatedData names what a ciphertext is and where it belongs. Parts are
-// joined so that no two lists of parts give the same name.
+// AssociatedData names a kind of ciphertext and its place. Two different lists of parts
+// never have the same name.
 func AssociatedData(what string, parts ...string) string {
 	return string(appendAssociatedData(make([]byte, 0, 128), what, parts...))
 }

@@ -1,9 +1,8 @@
-// Package keyset holds the keys of a worker: one file, two keysets that share
-// nothing. The sealing keyset (AEAD, AES-256-GCM) encrypts what must not lie
-// open in the journal; the look-up keyset (PRF, HMAC-SHA-256) makes keyed
-// digests by which sealed values are found again.
+// Package keyset holds the keys of a worker: one file with two independent keysets. The
+// sealing keyset (AEAD, AES-256-GCM) encrypts the secrets in the journal. The look-up
+// keyset (PRF, HMAC-SHA-256) makes keyed digests by which sealed values are found again.
 //
-// # What it guarantees
+// # Guarantees
 //
 //   - A sealed text opens only with the same associated data, which names the
 //     row it belongs to: a ciphertext that was moved to another row is refused.
@@ -14,9 +13,9 @@
 //   - A file that group or world can read is refused; [Create] never replaces a
 //     file.
 //
-// # What it does not
+// # Limits
 //
-// A lost keyset file is the loss of every secret sealed with it; there is no
-// way back. The file's bytes are not encrypted: its permissions and the disk
-// protect it.
+// The loss of the keyset file is the loss of every secret that is sealed with it; there is
+// no way back. Unless a wrapper encrypts the keys, only the permissions and the disk
+// protect them.
 package keyset

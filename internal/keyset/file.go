@@ -20,13 +20,13 @@ import (
 	"invoicebox-worker/internal/secretfile"
 )
 
-// What can be wrong with a file. Callers use errors.Is.
+// The errors of a file. Callers use errors.Is.
 var (
 	// ErrWrapped: the file is wrapped, and no wrapper was given.
 	ErrWrapped = errors.New("keyset: the keys in the file are wrapped")
-	// ErrNotWrapped: the keys stand in the file as they are, and a wrapper was given.
+	// ErrNotWrapped: the keys are not encrypted in the file, and a wrapper was given.
 	ErrNotWrapped = errors.New("keyset: the keys in the file are not wrapped")
-	// ErrWrapper: the wrapper did not do its work. It may do it later.
+	// ErrWrapper: the wrapper failed. A later call may succeed.
 	ErrWrapper = errors.New("keyset: the wrapper failed")
 	// ErrChanged: the file was changed since it was read, or another change of it has
 	// begun.
@@ -36,24 +36,24 @@ var (
 const (
 	// maxFile bounds a keyset file: hundreds of keys fit.
 	maxFile = 1 << 20
-	// abandoned is how old the beginning of a change is whose process must have ended.
+	// abandoned is how old an unfinished change must be, so that its process has ended.
 	abandoned = 10 * time.Minute
 )
 
-// A Wrapper encrypts the keys of a file with a key that is elsewhere.
+// A Wrapper encrypts the keys of a file with a key that is not in it.
 type Wrapper interface {
 	tink.AEADWithContext
-	// Name names the key. It stands in the file.
+	// Name names the key. The file contains it.
 	Name() string
 }
 
-// A File is where a keyset is.
+// A File is the place of a keyset.
 type File struct {
 	Path string
-	Wrap Wrapper // nil: the keys stand in the file as they are
+	Wrap Wrapper // nil: the keys are not encrypted in the file
 }
 
-// document is what is on disk. Tink's own JSON stands in the members.
+// document is the content of the file. Tink's own JSON is in the members.
 type document struct {
 	Wrapped string         `json:"wrapped,omitzero"` // the name of the wrapper's key
 	Sealing jsontext.Value `json:"sealing"`
@@ -66,16 +66,16 @@ const (
 	wrapsLookup  = "invoicebox-worker keyset lookup"
 )
 
-// Create makes a new set and writes it to path, readable by its owner only. An
-// existing file is never touched: the error is then fs.ErrExist.
+// Create creates a new set and writes it to path, readable by its owner only. An existing
+// file is never changed: the error is then fs.ErrExist.
 func Create(path string) (*Set, error) { return File{Path: path}.Create(context.Background()) }
 
-// Load reads the set in path, which is not wrapped. The errors wrap fs.ErrNotExist,
-// secretfile.ErrPermissions, ErrWrapped, or say that the file is no keyset.
+// Load reads the set in path, which is not wrapped. Its errors wrap fs.ErrNotExist,
+// secretfile.ErrPermissions or ErrWrapped, or report that the file is not a keyset.
 func Load(path string) (*Set, error) { return File{Path: path}.Load(context.Background()) }
 
-// Create makes a new set and writes it, readable by its owner only. An existing file
-// is never touched: the error is then fs.ErrExist.
+// Create creates a new set and writes it, readable by its owner only. An existing file is
+// never changed: the error is then fs.ErrExist.
 func (f File) Create(ctx context.Context) (*Set, error) {
 	s, err := New()
 	if err != nil {
@@ -96,8 +96,8 @@ func (f File) Create(ctx context.Context) (*Set, error) {
 	return s, syncFolder(filepath.Dir(f.Path))
 }
 
-// Load reads the set. The errors wrap fs.ErrNotExist, secretfile.ErrPermissions,
-// ErrWrapped, ErrNotWrapped, ErrWrapper, or say that the file is no keyset.
+// Load reads the set. Its errors wrap fs.ErrNotExist, secretfile.ErrPermissions,
+// ErrWrapped, ErrNotWrapped or ErrWrapper, or report that the file is not a keyset.
 func (f File) Load(ctx context.Context) (*Set, error) {
 	doc, err := f.read()
 	if err != nil {
@@ -117,7 +117,7 @@ type Change struct {
 // Change reads the keyset to change it. The caller ends the change with Write or
 // Cancel. The errors are those of Load, and ErrChanged.
 func (f File) Change(ctx context.Context) (*Change, error) {
-	// A link stays a link, and the file that it names is replaced.
+	// A link is not replaced, but the file that it names.
 	if whole, err := filepath.EvalSymlinks(f.Path); err == nil {
 		f.Path = whole
 	}
@@ -125,7 +125,7 @@ func (f File) Change(ctx context.Context) (*Change, error) {
 	if info, err := os.Stat(next); err == nil && time.Since(info.ModTime()) > abandoned {
 		_ = os.Remove(next)
 	}
-	// The file keeps a second change away.
+	// This file prevents a second change.
 	to, err := openNew(next)
 	switch {
 	case errors.Is(err, fs.ErrExist):
@@ -144,10 +144,10 @@ func (f File) Change(ctx context.Context) (*Change, error) {
 	return c, nil
 }
 
-// Set is the set that was read.
+// Set returns the set that was read.
 func (c *Change) Set() *Set { return c.set }
 
-// Cancel ends the change and leaves the file as it is. After Write it does nothing.
+// Cancel ends the change and does not change the file. After Write it does nothing.
 func (c *Change) Cancel() {
 	if c.to != nil {
 		_ = c.to.Close()
@@ -156,9 +156,9 @@ func (c *Change) Cancel() {
 	}
 }
 
-// Write replaces the file by one with the keys of s, wrapped by wrap or, if it is nil,
-// not. It has the same owner, and nobody else can read it. Who reads the file at the
-// same time gets the whole old one or the whole new one, also after a crash.
+// Write replaces the file with one that has the keys of s, wrapped by wrap unless that is
+// nil. The owner is the same, and nobody else can read it. A concurrent reader gets the
+// whole old file or the whole new one, also after a crash.
 func (c *Change) Write(ctx context.Context, s *Set, wrap Wrapper) error {
 	defer c.Cancel()
 	doc, err := File{Wrap: wrap}.marshal(ctx, s)
@@ -174,13 +174,13 @@ func (c *Change) Write(ctx context.Context, s *Set, wrap Wrapper) error {
 		return fmt.Errorf("keyset: %w", err)
 	}
 	if there, err := os.Stat(next); err != nil || !os.SameFile(mine, there) {
-		return errors.Join(ErrChanged, err) // another change took this one for abandoned
+		return errors.Join(ErrChanged, err) // another change considered this one abandoned
 	}
 	if err := writeAll(c.to, doc); err != nil {
 		return err
 	}
 	if err := keepOwner(c.file.Path, next); err != nil {
-		return fmt.Errorf("keyset: the new file cannot be given to the owner of %s: %w", c.file.Path, err)
+		return fmt.Errorf("keyset: the new file cannot get the owner of %s: %w", c.file.Path, err)
 	}
 	if err := os.Rename(next, c.file.Path); err != nil {
 		return fmt.Errorf("keyset: %w", err)
@@ -189,7 +189,7 @@ func (c *Change) Write(ctx context.Context, s *Set, wrap Wrapper) error {
 	return syncFolder(filepath.Dir(c.file.Path))
 }
 
-// openNew opens a file that is not there yet.
+// openNew creates a file that does not exist yet.
 func openNew(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator names the file
 	if err != nil {
@@ -198,8 +198,8 @@ func openNew(path string) (*os.File, error) {
 	return f, nil
 }
 
-// writeAll writes a whole file and closes it. Losing the file loses every secret: it
-// has to be on the disk before anything is sealed with it.
+// writeAll writes a whole file and closes it. The loss of the file is the loss of every
+// secret, so it has to be durable before anything is sealed with it.
 func writeAll(f *os.File, doc []byte) error {
 	_, err := f.Write(doc)
 	if err == nil {
@@ -216,7 +216,7 @@ func writeAll(f *os.File, doc []byte) error {
 
 // read reads the file.
 func (f File) read() ([]byte, error) {
-	// Looked at before it is opened: opening a pipe waits for a writer.
+	// Checked before it is opened, because opening a pipe waits for a writer.
 	if info, err := os.Stat(f.Path); err != nil {
 		return nil, fmt.Errorf("keyset: %w", err)
 	} else if !info.Mode().IsRegular() {
@@ -247,8 +247,8 @@ func (f File) read() ([]byte, error) {
 	return doc, nil
 }
 
-// parse reads a document. Other errors of parsers are not returned: they may quote the
-// file, which is all secret.
+// parse parses a document. Other errors of parsers are not returned: they may quote the
+// file, which contains only secrets.
 func (f File) parse(ctx context.Context, doc []byte) (*Set, error) {
 	none := fmt.Errorf("keyset: %s is no keyset made by `keys create`", f.Path)
 	var d document
@@ -324,7 +324,7 @@ func (f File) marshal(ctx context.Context, s *Set) ([]byte, error) {
 	return append(doc, '\n'), nil
 }
 
-// A witness keeps the error of a wrapper apart from those of a damaged file.
+// A witness distinguishes an error of the wrapper from those of a damaged file.
 type witness struct {
 	Wrapper
 	err error

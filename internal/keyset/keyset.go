@@ -17,7 +17,7 @@ import (
 // MACSize is the length of a digest in bytes: a key id and 128 bits.
 const MACSize = 4 + 16
 
-// What can be wrong with a keyset. Callers use errors.Is.
+// The errors of a keyset. Callers use errors.Is.
 var (
 	// ErrOpen: the text was not sealed with a key of this set, or not for this row.
 	ErrOpen = errors.New("keyset: cannot open: sealed with another keyset, for another row, or damaged")
@@ -25,13 +25,13 @@ var (
 	ErrNoKey = fmt.Errorf("%w: the keyset does not have its key", ErrOpen)
 )
 
-// A KeyID names a key inside its keyset.
+// A KeyID is the id of a key in its keyset.
 type KeyID uint32
 
 // A Set seals, opens and digests. It is safe for concurrent use, also of
 // [Set.Replace].
 type Set struct {
-	keys    *atomic.Pointer[keys] // shared with what Bind returned
+	keys    *atomic.Pointer[keys] // shared with the result of Bind
 	journal string                // see Bind
 }
 
@@ -43,7 +43,7 @@ type keys struct {
 	order           []uint32 // look-up keys, the primary first
 }
 
-// New makes a set with one fresh key in each keyset.
+// New creates a set with one new key in each keyset.
 func New() (*Set, error) {
 	sealing, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
@@ -77,8 +77,8 @@ func assemble(sealing, lookup *keyset.Handle) (*Set, error) {
 	return s, nil
 }
 
-// Replace gives the set the keys of another one. It is also in effect for the sets
-// that Bind returned. Work that has begun may still seal with the earlier keys.
+// Replace gives the set the keys of another one, and also the sets that Bind returned.
+// Work that has begun may still seal with the earlier keys.
 func (s *Set) Replace(other *Set) { s.keys.Store(other.keys.Load()) }
 
 // Bind returns the set for the rows of one journal: its seals and row MACs name
@@ -98,8 +98,8 @@ func (s *Set) associated(row string) []byte {
 	return appendAssociatedData(make([]byte, 0, 64+2*len(row)), "journal", s.journal, row)
 }
 
-// Seal encrypts text for the row that row names. The same row must be given to
-// Open. The result names its key: see [SealingKey].
+// Seal encrypts text for a row. Open needs the same row. The result names its key: see
+// [SealingKey].
 func (s *Set) Seal(text []byte, row string) ([]byte, error) {
 	sealed, err := s.keys.Load().aead.Encrypt(text, s.associated(row))
 	if err != nil {
@@ -108,8 +108,7 @@ func (s *Set) Seal(text []byte, row string) ([]byte, error) {
 	return sealed, nil
 }
 
-// Open decrypts what Seal made for the same row; the error is ErrOpen, or
-// ErrNoKey.
+// Open decrypts the result of Seal for the same row. The error is ErrOpen or ErrNoKey.
 func (s *Set) Open(sealed []byte, row string) ([]byte, error) {
 	text, err := s.keys.Load().aead.Decrypt(sealed, s.associated(row))
 	if err == nil {
@@ -126,7 +125,7 @@ func (s *Set) hasSealing(id KeyID) bool {
 	return slices.Contains(sealing, id)
 }
 
-// SealingKey tells which key sealed a text.
+// SealingKey returns the id of the key that sealed a text.
 func SealingKey(sealed []byte) (KeyID, error) {
 	// Tink's prefix: a 1, then the key's id.
 	if len(sealed) < 5 || sealed[0] != 1 {
@@ -135,9 +134,8 @@ func SealingKey(sealed []byte) (KeyID, error) {
 	return KeyID(binary.BigEndian.Uint32(sealed[1:5])), nil
 }
 
-// MACs returns the digests of text under every look-up key, the primary's
-// first. Domain keeps uses apart: equal texts of two domains have unrelated
-// digests.
+// MACs returns the digests of text under every look-up key, the primary key's first. Equal
+// texts of two domains have unrelated digests.
 func (s *Set) MACs(domain string, text []byte) ([][]byte, error) {
 	input, k := append(beginDigest(domain, len(text)), text...), s.keys.Load()
 	macs := make([][]byte, len(k.order))
@@ -150,7 +148,7 @@ func (s *Set) MACs(domain string, text []byte) ([][]byte, error) {
 	return macs, nil
 }
 
-// beginDigest is the beginning of what is digested in a domain, with room for n bytes
+// beginDigest returns the beginning of the digested bytes of a domain, with room for n
 // more.
 func beginDigest(domain string, n int) []byte {
 	input := make([]byte, 0, 4+len(domain)+n)
@@ -158,7 +156,7 @@ func beginDigest(domain string, n int) []byte {
 	return append(input, domain...)
 }
 
-// digest returns the digest under one look-up key, behind the key's id.
+// digest returns the digest under one look-up key, after the key's id.
 func (k *keys) digest(id uint32, input []byte) ([]byte, error) {
 	sum, err := k.prfs.PRFs[id].ComputePRF(input, MACSize-4)
 	if err != nil {
@@ -173,16 +171,16 @@ func (s *Set) MAC(domain string, text []byte) ([]byte, error) {
 	return k.digest(k.prfs.PrimaryID, append(beginDigest(domain, len(text)), text...))
 }
 
-// Authenticate returns a MAC over a row: domain says what kind of row it is, and
-// the parts are its columns. It is made with the primary look-up key and names
-// the journal that the set is bound to.
+// Authenticate returns a MAC over a row: domain is the kind of the row, and the parts are
+// its columns. It is made with the primary look-up key and names the journal that the set
+// is bound to.
 func (s *Set) Authenticate(domain string, parts ...[]byte) ([]byte, error) {
 	k := s.keys.Load()
 	return k.digest(k.prfs.PrimaryID, s.rowText(domain, parts))
 }
 
-// Verify compares the MAC of a row with what [Set.Authenticate] makes of it. The
-// error is ErrOpen, or ErrNoKey.
+// Verify compares the MAC of a row with that of [Set.Authenticate]. The error is ErrOpen
+// or ErrNoKey.
 func (s *Set) Verify(mac []byte, domain string, parts ...[]byte) error {
 	if len(mac) != MACSize {
 		return ErrOpen
@@ -201,7 +199,8 @@ func (s *Set) Verify(mac []byte, domain string, parts ...[]byte) error {
 	return nil
 }
 
-// rowText is what is digested of a row. It joins the parts so that no two lists of parts give the same text.
+// rowText returns the digested bytes of a row. Two different lists of parts never have the
+// same bytes.
 func (s *Set) rowText(domain string, parts [][]byte) []byte {
 	size := 4 + len(s.journal)
 	for _, p := range parts {
@@ -216,7 +215,7 @@ func (s *Set) rowText(domain string, parts [][]byte) []byte {
 	return text
 }
 
-// SameMAC tells, in constant time, whether one of the digests is mac.
+// SameMAC reports, in constant time, whether one of the digests is mac.
 func SameMAC(macs [][]byte, mac []byte) bool {
 	same := 0
 	for _, m := range macs {

@@ -9,7 +9,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/prf"
 )
 
-// A Purpose is what a key is for.
+// A Purpose is what a key is used for.
 type Purpose uint8
 
 // The purposes.
@@ -18,25 +18,25 @@ const (
 	Lookup  Purpose = 2
 )
 
-// A State is the place of a key in its life. The file has the keys in the order in
-// which they were added, so the primary one parts those before it from those after it.
+// A State is the state of a key. The file has the keys in the order in which they were
+// added, so the primary key is between the old and the added ones.
 type State string
 
 // The states.
 const (
-	Added   State = "added"   // it opens and finds, and serves no new row yet
+	Added   State = "added"   // opens and finds values, and serves no new row yet
 	Primary State = "primary" // it serves new rows
-	Old     State = "old"     // it was the primary one
+	Old     State = "old"     // was the primary key
 )
 
-// A Key is what may be told of a key.
+// A Key is the public description of a key.
 type Key struct {
 	Purpose Purpose
 	ID      KeyID
 	State   State
 }
 
-// What a change of a keyset can fail with.
+// The errors of a change of a keyset.
 var (
 	ErrUnknownKey = errors.New("keyset: it has no such key")
 	ErrPrimaryKey = errors.New("keyset: the key serves new rows")
@@ -63,7 +63,7 @@ func (s *Set) List() (list []Key) {
 	return list
 }
 
-// With returns a set with one more key, which opens and finds, and does not serve new
+// With returns a set with one more key. The key opens and finds values, and serves no new
 // rows before it is promoted.
 func (s *Set) With(p Purpose) (_ *Set, id KeyID, err error) {
 	template := aead.AES256GCMKeyTemplate()

@@ -2,7 +2,7 @@
 
 package keyset
 
-// keepOwner does nothing: a new file belongs to who makes it.
+// keepOwner does nothing: a new file belongs to the user that creates it.
 func keepOwner(string, string) error { return nil }
 
 // syncFolder does nothing: a folder cannot be synced here.

@@ -22,7 +22,7 @@ func keepOwner(of, path string) error {
 	return os.Lchown(path, int(had.Uid), int(had.Gid))
 }
 
-// syncFolder puts the names of a folder on the disk.
+// syncFolder makes the names in a folder durable.
 func syncFolder(path string) error {
 	d, err := os.Open(path) // #nosec G304 -- the folder of a file that the operator names
 	if err != nil {

@@ -7,18 +7,18 @@ import (
 	"log/slog"
 )
 
-// redacted stands wherever a secret would have been printed.
+// redacted replaces a printed secret.
 const redacted = "[secret]"
 
-// errMarshal refuses to put a secret into a document: whoever really means to
-// has to call Reveal and be seen doing it.
+// errMarshal refuses to write a secret into a document. Code that has to do that must call
+// Reveal, which a review sees.
 var errMarshal = errors.New("secret: a secret cannot be marshalled; use Reveal")
 
 // A String is a text that must not be printed: a token, an activation code, an
 // e-mail address, a key. The zero value is the empty secret.
 type String struct {
-	// A function value hides its text from %+v, %#v, %d and reflection-based
-	// encoders alike; a string field does not.
+	// A function value hides its text from %+v, %#v, %d and encoders with reflection; a
+	// string field does not.
 	reveal func() string
 }
 
@@ -30,7 +30,7 @@ func New(text string) String {
 	return String{reveal: func() string { return text }}
 }
 
-// Reveal returns the text. Each call of it is a place to check in review.
+// Reveal returns the text. A review has to check each call of it.
 func (s String) Reveal() string {
 	if s.reveal == nil {
 		return ""
@@ -38,15 +38,15 @@ func (s String) Reveal() string {
 	return s.reveal()
 }
 
-// IsZero tells whether the secret is empty.
+// IsZero reports whether the secret is empty.
 func (s String) IsZero() bool { return s.reveal == nil }
 
-// Equal compares in time that depends on the lengths only.
+// Equal compares in a time that depends only on the lengths.
 func (s String) Equal(other String) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
 }
 
-// String implements fmt.Stringer and never gives the text away.
+// String implements fmt.Stringer and never returns the text.
 func (s String) String() string { return redacted }
 
 // GoString implements fmt.GoStringer.

@@ -1,12 +1,11 @@
-// Package secretfile reads secrets from files: the only place from which this
-// service takes them.
+// Package secretfile reads secrets from files, the only place from which this service
+// reads them.
 //
-// A [File] is read when it is opened and again whenever it has changed; the
-// caller that needs the secret pays for a look at the file at most once a second.
-// A rotation is therefore a file that is replaced, without a restart. A [Watched]
-// does the same for certificates and keysets.
+// A [File] is read when it is opened, and again when it has changed. A caller that needs
+// the secret checks the file at most once a second. So a secret is rotated by replacing
+// its file, without a restart. A [Watched] does the same for certificates and keysets.
 //
-// # What it guarantees
+// # Guarantees
 //
 //   - A file that group or world can read is refused ([Private] has the one exception,
 //     for Secrets that Kubernetes mounts), and so are a folder, a
@@ -20,7 +19,7 @@
 //     stays in force. [Watched.Look] gives the reason as long as it holds.
 //   - No error and no log line holds a byte of the file.
 //
-// # What it does not
+// # Limits
 //
-// It does not watch the folder: between two looks an old secret is still used.
+// It does not watch the folder: until the next check an old secret is still used.
 package secretfile

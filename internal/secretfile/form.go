@@ -9,11 +9,11 @@ import (
 	"invoicebox-worker/internal/secret"
 )
 
-// A Form says what a secret may look like. Its error says what is wrong, and
-// never quotes the secret.
+// A Form checks the form of a secret. Its error describes the fault, and never quotes the
+// secret.
 type Form func(text string) error
 
-// What is wrong with the form of a secret.
+// The faults of the form of a secret.
 var (
 	ErrByteOrderMark = errors.New("begins with a byte order mark; save it as UTF-8 without one")
 	ErrSpace         = errors.New("begins or ends with white space or an invisible character")
@@ -23,8 +23,8 @@ var (
 
 const byteOrderMark = "\ufeff"
 
-// Key is the form of keys and passwords: any text that does not begin or end
-// with what nobody typed on purpose.
+// Key is the form of keys and passwords: any text that does not begin or end with an
+// invisible character.
 func Key(text string) error {
 	edge := func(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }
 	switch {
@@ -54,7 +54,7 @@ func Token(text string) error {
 	return nil
 }
 
-// Read checks the bytes of a secret and takes its one trailing line break away.
+// Read checks the bytes of a secret and removes its one trailing line break.
 func Read(doc []byte, form Form) (secret.String, error) {
 	value, err := Trim(doc)
 	if err == nil {

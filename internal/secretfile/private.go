@@ -5,8 +5,9 @@ import (
 	"io/fs"
 )
 
-// CheckPrivate returns an error that wraps ErrPermissions and names the file and its mode, if
-// others than the owner of this process can read or change the file: see [private].
+// CheckPrivate returns an error if others than the owner of this process can read or
+// change the file: see [private]. The error wraps ErrPermissions, and names the file and
+// its mode.
 func CheckPrivate(path string, info fs.FileInfo) error {
 	if private(info) {
 		return nil
@@ -14,10 +15,10 @@ func CheckPrivate(path string, info fs.FileInfo) error {
 	return fmt.Errorf("%s (mode %04o) %w", path, info.Mode().Perm(), ErrPermissions)
 }
 
-// private reports whether only the owner of this process can read a file, and only it, or
-// the superuser, can change it. A file of the superuser may be readable by a group of this
-// process: Kubernetes mounts Secrets so, with fsGroup and a mode of 0440 or 0400. It then
-// is for the one who sets up that group that nobody else is in it.
+// private reports whether only the owner of this process can read a file, and only that
+// user or the superuser can change it. A file of the superuser may be readable by a group
+// of this process, because Kubernetes mounts Secrets with fsGroup and a mode of 0440 or
+// 0400. Whoever sets up that group must add nobody else to it.
 func private(info fs.FileInfo) bool {
 	switch info.Mode().Perm() & 0o077 {
 	case 0:

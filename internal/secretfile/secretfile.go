@@ -17,8 +17,8 @@ import (
 // MaxBytes bounds a secret file. The longest documented token has 512 bytes.
 const MaxBytes = 4 << 10
 
-// What can be wrong with a file. The errors of this package wrap one of these
-// or one of io/fs, and name the file.
+// The faults of a file. The errors of this package wrap one of these or one of io/fs, and
+// name the file.
 var (
 	ErrPermissions = errors.New("is open to group or world; chmod 600 it")
 	ErrNotRegular  = errors.New("is not a regular file")
@@ -27,17 +27,17 @@ var (
 	ErrNotText     = errors.New("holds more than one line, control characters or invalid UTF-8")
 )
 
-// A File is a secret that lies in a file. It is safe for concurrent use.
+// A File is a secret in a file. It is safe for concurrent use.
 type File = Watched[secret.String]
 
-// Open reads the secret of a setting in path for the first time. It logs to logger
-// when a later change cannot be used; nil logs nothing.
+// Open reads the secret of a setting in path for the first time. If a later change cannot
+// be used, it logs that to logger; nil logs nothing.
 func Open(setting, path string, form Form, logger *slog.Logger) (*File, error) {
 	return open(setting, path, form, logger, time.Now)
 }
 
-// OpenDistinct is Open for a token that no other file of others may hold, at a
-// change neither.
+// OpenDistinct is Open for a token that must differ from those in the files of others, now
+// and after each change.
 func OpenDistinct(setting, path string, form Form, logger *slog.Logger, others func() map[string]*File) (*File, error) {
 	return Watch(setting, AtOnce, logger, func() (secret.String, error) {
 		value, err := read(path, form)
@@ -58,7 +58,7 @@ func open(setting, path string, form Form, logger *slog.Logger, now func() time.
 }
 
 func read(path string, form Form) (secret.String, error) {
-	// Looked at before it is opened: opening a pipe would wait for its writer.
+	// Checked before it is opened, because opening a pipe waits for a writer.
 	if info, err := os.Stat(path); err != nil {
 		return secret.String{}, describe(path, err)
 	} else if !info.Mode().IsRegular() {
@@ -90,8 +90,8 @@ func read(path string, form Form) (secret.String, error) {
 	return value, nil
 }
 
-// Trim checks the bytes of a secret file and takes its one trailing line break
-// away. The error wraps ErrEmpty, ErrTooLarge or ErrNotText.
+// Trim checks the bytes of a secret file and removes its one trailing line break. The
+// error wraps ErrEmpty, ErrTooLarge or ErrNotText.
 func Trim(doc []byte) (secret.String, error) {
 	if len(doc) > MaxBytes {
 		return secret.String{}, ErrTooLarge

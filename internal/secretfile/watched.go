@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// lookEvery is how long a look at the files is good for.
+// lookEvery is how long the result of a check of the files is used.
 const lookEvery = time.Second
 
-// A Use says when what a changed file holds is used.
+// A Use is when the content of a changed file is used.
 type Use uint8
 
 // The uses.
 const (
 	AtOnce      Use = iota
-	AtNextStart     // it is read at the start only; a change is checked all the same
+	AtNextStart     // it is read at the start only; a change is still checked
 )
 
-// A Watched is what one or several files hold, read again when one of them has
-// changed. It is safe for concurrent use.
+// A Watched is the content of one or several files, which is read again when one of them
+// has changed. It is safe for concurrent use.
 type Watched[T any] struct {
 	setting string
 	paths   []string
@@ -33,17 +33,17 @@ type Watched[T any] struct {
 	logger  *slog.Logger
 	now     func() time.Time
 
-	last atomic.Pointer[T] // what was read last
+	last atomic.Pointer[T] // the last value
 
 	mu     sync.Mutex
-	infos  []fs.FileInfo // of what was read last
+	infos  []fs.FileInfo // of the last value
 	looked time.Time
-	failed error // what is wrong with the files now
+	failed error // the present fault of the files
 }
 
-// Watch loads the files of a setting for the first time. load makes the same
-// checks at every change as at the start; its errors name the file and hold no
-// byte of it. Changes are logged to logger; nil logs nothing.
+// Watch loads the files of a setting for the first time. load makes the same checks at the
+// start and at every change; its errors name the file and contain no byte of it. Changes
+// are logged to logger; nil logs nothing.
 func Watch[T any](setting string, use Use, logger *slog.Logger, load func() (T, error), paths ...string) (*Watched[T], error) {
 	return watch(setting, use, logger, time.Now, load, paths...)
 }
@@ -53,11 +53,11 @@ func watch[T any](setting string, use Use, logger *slog.Logger, now func() time.
 		logger = slog.New(slog.DiscardHandler)
 	}
 	w := &Watched[T]{setting: setting, paths: paths, load: load, use: use, logger: logger, now: now, looked: now()}
-	// Looked at before they are read: what changes between is read again.
+	// Checked before they are read, so that a change in between is read again.
 	infos, err := w.stat()
 	value, loading := load()
 	if loading != nil {
-		err = loading // it has the better words
+		err = loading // its text is more specific
 	}
 	if err != nil {
 		return nil, err
@@ -75,13 +75,13 @@ func (w *Watched[T]) Get() T {
 	return *w.last.Load()
 }
 
-// Last returns the value as it was read last, without a look at the files.
+// Last returns the last value, without a check of the files.
 func (w *Watched[T]) Last() T { return *w.last.Load() }
 
-// Setting names the setting that names the files.
+// Setting returns the name of the setting with the files.
 func (w *Watched[T]) Setting() string { return w.setting }
 
-// Look returns what is wrong with the files now, nil if nothing is.
+// Look returns the present fault of the files, nil if there is none.
 func (w *Watched[T]) Look() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -129,7 +129,7 @@ func (w *Watched[T]) stat() (infos []fs.FileInfo, err error) {
 	return infos, nil
 }
 
-// trouble logs each trouble once, however often it is met.
+// trouble logs each fault once, however often it occurs.
 func (w *Watched[T]) trouble(err error) {
 	before := w.failed
 	w.failed = err
@@ -150,13 +150,13 @@ func (w *Watched[T]) wellAgain() {
 	}
 }
 
-// unchanged compares what a replacement changes: the file itself (an atomic
+// unchanged compares the properties that a replacement changes: the file itself (an atomic
 // rename), its size, its time, its permissions.
 func unchanged(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
 
-// describe words an error of the file system without its operation.
+// describe returns the text of a file system's error without its operation.
 func describe(path string, err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pathErr.Err
@@ -164,7 +164,7 @@ func describe(path string, err error) error {
 	return &unreadableError{path, err}
 }
 
-// An unreadableError says that a file cannot be read.
+// An unreadableError reports that a file cannot be read.
 type unreadableError struct {
 	path string
 	err  error

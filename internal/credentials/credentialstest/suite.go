@@ -17,24 +17,23 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A Fixture is a store with a way to read back what it holds.
+// A Fixture is a store with functions that read and occupy its places.
 type Fixture struct {
 	Store credentials.Store
-	// Resolve reads the secret that a prepared one's reference leads to, as a
-	// consumer of the event would.
+	// Resolve reads the secret that a prepared reference names, as a subscriber would.
 	Resolve func(ctx context.Context, p credentials.Prepared) (credentials.Secret, error)
-	// Occupy stores another writer's secret where a shop's would be; nil where nobody
-	// else can write. A store that has it counts versions on its own: a reference has
-	// the store's, and a row the journal's.
+	// Occupy stores another writer's secret in the place of a shop's; nil if nobody else
+	// can write. A store with Occupy has its own numbers: its references have the store's
+	// versions, and rows the journal's.
 	Occupy func(shop journal.ShopKey)
 }
 
-// Shops are the shop ids that every store has to keep apart.
+// Shops are shop ids that every store has to distinguish.
 var Shops = []string{
 	"1", "shop-1", "Shop-1", "..", ".", "a/b", "a%2Fb", "магазин", "🛍", " space ", "b32-mfrgg", strings.Repeat("x", schemas.MaxShopBytes),
 }
 
-// Run holds a store to its promises. Fresh returns an empty one.
+// Run tests a store. Fresh returns an empty one.
 func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 	t.Run("a secret comes back whole", func(t *testing.T) { comesBack(t, fresh(t)) })
 	t.Run("shops and versions are kept apart", func(t *testing.T) { keptApart(t, fresh(t)) })
@@ -53,8 +52,8 @@ func sample(shop string, version int64) credentials.Secret {
 	}
 }
 
-// resolved compares what a reference leads to with what was stored. The version that
-// it gives is the store's.
+// resolved compares the secret that a reference names with the stored one. Its version is
+// the store's.
 func (f Fixture) resolved(t *testing.T, p credentials.Prepared, want credentials.Secret) {
 	t.Helper()
 	got, err := f.Resolve(t.Context(), p)
@@ -66,7 +65,7 @@ func (f Fixture) resolved(t *testing.T, p credentials.Prepared, want credentials
 	same(t, got, want)
 }
 
-// same compares secrets in the open: a test may.
+// same compares secrets unencrypted, which is permitted in a test.
 func same(t *testing.T, got, want credentials.Secret) {
 	t.Helper()
 	type open struct {
@@ -151,8 +150,8 @@ func sameAgain(t *testing.T, f Fixture) {
 	}
 }
 
-// onceForOperation: the journal may not have taken the row, and gives the operation
-// another version when it comes again. Other operations of the shop came between.
+// onceForOperation: the journal may not have committed the row, and gives the operation
+// another version the next time. Meanwhile other operations of the shop were prepared.
 func onceForOperation(t *testing.T, f Fixture) {
 	if f.Occupy == nil {
 		t.Skip("nothing is stored before the journal commits the row")
@@ -173,7 +172,7 @@ func onceForOperation(t *testing.T, f Fixture) {
 		t.Fatalf("the same secret is stored at %v and at %v, row version %d: %v", stored.Reference, again.Reference, again.Row.Version, err)
 	}
 	f.resolved(t, again, first)
-	// A person may enter another token for the same operation.
+	// An operator may enter another token for the same operation.
 	other := first
 	other.Token = secret.New("entered-token")
 	entered, err := f.Store.Prepare(t.Context(), other)
@@ -201,7 +200,7 @@ func occupied(t *testing.T, f Fixture) {
 	}
 }
 
-// destroyed: a store that keeps its secrets outside of the rows destroys them itself.
+// destroyed: a store with secrets outside of the rows destroys them itself.
 func destroyed(t *testing.T, f Fixture) {
 	var rows []credentials.Prepared
 	for version := int64(1); version <= 3; version++ {
@@ -224,7 +223,7 @@ func destroyed(t *testing.T, f Fixture) {
 	f.resolved(t, rows[2], sample("shop-1", 3))
 	f.resolved(t, other, sample("shop-2", 1))
 	if f.Occupy == nil {
-		return // the journal destroys what is in a row
+		return // the journal destroys the secret in a row
 	}
 	if _, err := f.Store.Read(t.Context(), rows[1].Row); !errors.Is(err, credentials.ErrUnreadable) {
 		t.Errorf("a destroyed version is read: %v", err)
@@ -242,7 +241,7 @@ func destroyed(t *testing.T, f Fixture) {
 	if err := f.Store.Destroy(t.Context(), foreign); !errors.Is(err, credentials.ErrConflict) {
 		t.Errorf("another writer's secret: %v, want ErrConflict", err)
 	}
-	// The path goes on behind what was destroyed.
+	// The next version follows the destroyed one.
 	if err := f.Store.Destroy(t.Context(), rows[2].Row); err != nil {
 		t.Fatal(err)
 	}

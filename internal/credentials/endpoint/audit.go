@@ -12,14 +12,14 @@ const (
 	auditWithin = 5 * time.Second
 )
 
-// An auditor writes the entries of requests that wait together, so that many of them need
+// An auditor writes the entries of waiting requests together, so that many of them need
 // one commit.
 type auditor struct {
 	journal Journal
 	queue   chan audited
 }
 
-// audited is an entry that a request waits for.
+// audited is an entry for which a request waits.
 type audited struct {
 	entry journal.AuditEntry
 	done  chan<- error
@@ -68,7 +68,7 @@ func (a *auditor) run(ctx context.Context) {
 		for _, one := range batch {
 			entries = append(entries, one.entry)
 		}
-		// An entry that was begun is written, although its request may have ended.
+		// An entry is written even if its request has ended meanwhile.
 		writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditWithin)
 		err := a.journal.AppendAudit(writing, entries...)
 		cancel()

@@ -41,7 +41,7 @@ type Caller struct {
 	Subject   string   // the subject of its certificate, as subjectOf writes it
 	Allow     []Shops  // which credentials it may read
 	Rate      float64  // requests per second
-	limits    *limiter // of its name, kept when the file changes
+	limits    *limiter // of its name, retained when the file changes
 }
 
 // Shops are the shops that one member of allow names.
@@ -100,16 +100,16 @@ type callersDocument struct {
 	} `yaml:"callers"`
 }
 
-// distinguishedName is what [subjectOf] may give. A subject in another spelling would
-// never be found.
+// distinguishedName matches the subjects that [subjectOf] can return. A subject in another
+// spelling would never be found.
 var distinguishedName = regexp.MustCompile(`^` + attribute + `(?:[,+]` + attribute + `)*$`)
 
 const attribute = `(?:(?:CN|O|OU|C|ST|L|STREET|POSTALCODE|SERIALNUMBER)=(?:[^\\,+"<>; #]|\\.)(?:[^\\,+"<>;]|\\.)*|[0-9]+(?:\.[0-9]+)+=#[0-9a-f]+)`
 
 var callerName = regexp.MustCompile(`^[A-Za-z0-9._@-]{1,64}$`)
 
-// ParseCallers reads the callers file. Its errors name the place, and quote no secret: the
-// file holds none, but somebody may have put a token where its file should be named.
+// ParseCallers parses the callers file. Its errors name the place, and quote no value: an
+// operator may have entered a token in place of its file.
 func ParseCallers(doc []byte) ([]*Caller, error) {
 	var file callersDocument
 	decoder := yaml.NewDecoder(bytes.NewReader(doc))
@@ -166,7 +166,7 @@ func ParseCallers(doc []byte) ([]*Caller, error) {
 	return callers, nil
 }
 
-// yamlLine gives the place of a syntax error without the parser's words, which may quote
+// yamlLine returns the place of a syntax error without the parser's text, which may quote
 // the file.
 func yamlLine(err error) string {
 	var line int
@@ -180,7 +180,7 @@ func yamlLine(err error) string {
 }
 
 // Callers are the callers of a file. They are read again when the file or a token's file
-// changes. A file that is invalid then leaves the earlier callers in use.
+// changes. If a changed file is invalid, the earlier callers remain in use.
 type Callers struct {
 	file *secretfile.Watched[*generation]
 	key  [sha256.Size]byte // of the digests by which tokens are compared
@@ -190,13 +190,13 @@ type Callers struct {
 	limits map[string]*limiter
 }
 
-// A generation is what one reading of the callers file gave.
+// A generation is the result of reading the callers file once.
 type generation struct {
 	callers []*Caller
 	tokens  []*secretfile.File // of each caller; nil for one with a certificate
 }
 
-// digests are the callers as requests are compared with them.
+// digests are the callers in the form with which requests are compared.
 type digests struct {
 	callers []*Caller
 	sums    [][]byte // of each caller's token; nil for one with a certificate
@@ -262,7 +262,7 @@ func callerToken(text string) error {
 	return nil
 }
 
-// sameToken names two callers that could not be told apart.
+// sameToken returns the names of two callers that could not be distinguished.
 func sameToken(g *generation) (a, b string) {
 	of := map[string]string{}
 	for i, t := range g.tokens {
@@ -278,11 +278,11 @@ func sameToken(g *generation) (a, b string) {
 	return "", ""
 }
 
-// Setting names the setting that names the file.
+// Setting returns the name of the setting with the file.
 func (*Callers) Setting() string { return setting }
 
-// Look reads what has changed. It returns what is wrong with the files now, nil if nothing
-// is.
+// Look reads changed files. It returns the present fault of the files, nil if there is
+// none.
 func (c *Callers) Look() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -297,7 +297,7 @@ func (c *Callers) Look() error {
 		}
 	}
 	if a, b := sameToken(g); a != "" {
-		// The earlier ones stay in use until the tokens differ.
+		// The earlier callers stay in use until the tokens differ.
 		return fmt.Errorf("callers %s and %s have the same token", a, b)
 	}
 	next := &digests{callers: g.callers}
@@ -314,7 +314,7 @@ func (c *Callers) Look() error {
 			limits[one.Name] = newLimiter(time.Now())
 		}
 	}
-	// Callers that requests hold already are not changed.
+	// Callers that running requests use are not changed.
 	copies := make([]*Caller, len(next.callers))
 	for i, one := range next.callers {
 		with := *one
@@ -332,9 +332,9 @@ func (c *Callers) sum(token string) []byte {
 	return h.Sum(nil)
 }
 
-// byToken finds the caller that has a bearer token, nil if none has. It compares with the
-// tokens of all callers, in a time that does not depend on them: digests under a key that
-// only this process has are compared, each to its end.
+// byToken finds the caller with a bearer token, nil if there is none. It compares keyed
+// digests, under a key that only this process has, with the digests of all tokens. Its
+// time does not depend on the tokens.
 func (c *Callers) byToken(token string) *Caller {
 	sum := c.sum(token)
 	var found *Caller
@@ -347,7 +347,7 @@ func (c *Callers) byToken(token string) *Caller {
 	return found
 }
 
-// bySubject finds the caller that has a certificate, nil if none has.
+// bySubject finds the caller with a certificate's subject, nil if there is none.
 func (c *Callers) bySubject(subject string) *Caller {
 	for _, one := range c.now.Load().callers {
 		if one.Subject != "" && one.Subject == subject {

@@ -10,13 +10,13 @@ import (
 type limiter struct {
 	mu   sync.Mutex
 	left float64
-	full bool // nothing was taken yet
+	full bool // no request was taken yet
 	at   time.Time
 }
 
 func newLimiter(now time.Time) *limiter { return &limiter{full: true, at: now} }
 
-// take takes one request. If there is none it returns after how long there is one.
+// take takes one request. If none is left, it returns after how long there is one.
 func (l *limiter) take(now time.Time, rate float64) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

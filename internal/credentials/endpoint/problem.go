@@ -31,7 +31,7 @@ const (
 	busy            outcome = "busy"
 )
 
-// outcomes are all of them.
+// outcomes lists all outcomes.
 func outcomes() []outcome {
 	return []outcome{given, notModified, invalidRequest, unauthenticated, notFound, wrongMethod, unknown, replaced, disconnected, rateLimited, keyMissing, unreadable, unavailable, busy}
 }
@@ -49,7 +49,7 @@ type problem struct {
 	CurrentVersion int64  `json:"currentVersion,omitzero"`
 }
 
-// A kind is what all problems of one outcome have in common.
+// A kind is the common part of all problems of one outcome.
 type kind struct {
 	status int
 	title  string
@@ -69,7 +69,7 @@ func kinds() map[outcome]kind {
 		disconnected:    {http.StatusGone, "The shop is disconnected", "An operator has disconnected the shop. Its credentials must not be used any more. An event announces the next ones."},
 		rateLimited:     {http.StatusTooManyRequests, "The caller sends too many requests", "Wait for as long as Retry-After says."},
 		keyMissing:      {http.StatusInternalServerError, "The key of the secret is missing", "The service's keyset lacks the key that sealed the secret. An operator has to restore it."},
-		unreadable:      {http.StatusInternalServerError, "The secret cannot be opened", "What is stored does not open for this shop and version. An operator has to look at it."},
+		unreadable:      {http.StatusInternalServerError, "The secret cannot be opened", "The stored secret does not open for this shop and version. An operator has to examine it."},
 		unavailable:     {http.StatusServiceUnavailable, "The service cannot read or audit now", "Try again after Retry-After."},
 		busy:            {http.StatusServiceUnavailable, "Too many requests at once", "Try again after Retry-After."},
 	}

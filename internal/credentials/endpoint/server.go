@@ -37,19 +37,19 @@ const (
 	auditRefusal   = 2 * time.Second // for the entry of a secret whose store did not answer
 )
 
-// Journal is what the endpoint needs of the journal.
+// Journal is the part of the journal that the endpoint needs.
 type Journal interface {
 	PublishedCredential(ctx context.Context, k journal.ShopKey) (journal.Credential, error)
 	CredentialVersion(ctx context.Context, k journal.ShopKey, reference string) (int64, error)
 	AppendAudit(ctx context.Context, entries ...journal.AuditEntry) error
 }
 
-// Secrets reads what a row of the journal stands for, as [credentials.Store] does.
+// Secrets reads the secret of a row, as [credentials.Store] does.
 type Secrets interface {
 	Read(ctx context.Context, row journal.Credential) (credentials.Secret, error)
 }
 
-// Config is what a server needs.
+// Config configures a server.
 type Config struct {
 	Journal Journal
 	Secrets Secrets
@@ -74,8 +74,8 @@ func New(c Config) *Server {
 // Run writes the audit entries of requests until ctx ends.
 func (s *Server) Run(ctx context.Context) { s.audit.run(ctx) }
 
-// Serve answers on a listener until ctx ends; requests in work get a second to end. With a
-// nil config it does not use TLS.
+// Serve answers on a listener until ctx ends; running requests then have a second to end.
+// With a nil config it does not use TLS.
 func (s *Server) Serve(ctx context.Context, l net.Listener, config *tls.Config) error {
 	handler := http.Handler(s)
 	if config == nil {
@@ -132,7 +132,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) outcome {
 		w.Header().Set("Connection", "close") // the body is not read
 		return refuse(w, invalidRequest, 0)
 	}
-	// Only the one spelling of the path: no dots, doubled slashes or escapes.
+	// Only one spelling of the path: without dots, doubled slashes or escapes.
 	if r.URL.Path != Path || r.URL.RawPath != "" || r.URL.Host != "" {
 		return refuse(w, notFound, 0)
 	}
@@ -166,8 +166,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) outcome {
 	return s.resolve(ctx, w, r, caller)
 }
 
-// caller finds who sends a request, nil if nobody is known. An Authorization header
-// decides alone, so that a wrong token is not made good by a certificate.
+// caller returns the sender of a request, nil if it is unknown. An Authorization header
+// alone decides: a certificate does not compensate for a wrong token.
 func (s *Server) caller(r *http.Request) *Caller {
 	if values := r.Header.Values("Authorization"); len(values) > 0 {
 		scheme, token, ok := strings.Cut(values[0], " ")
@@ -179,7 +179,7 @@ func (s *Server) caller(r *http.Request) *Caller {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return nil
 	}
-	// The handshake has verified the chain. The connection may be older than its end.
+	// The handshake has verified the chain, but the certificate may have expired since.
 	now := time.Now()
 	for _, chain := range r.TLS.VerifiedChains {
 		valid := true
@@ -206,20 +206,19 @@ func referenceOf(rawQuery string) (schemas.Reference, bool) {
 	return ref, err == nil
 }
 
-// An order says how a reference that was asked for compares with the current one.
+// An order is how a requested reference compares with the current one.
 type order uint8
 
 const (
 	same  order = iota
 	older       // the current one has replaced it
-	newer       // nothing has announced it
+	newer       // no event has announced it
 )
 
-// age says how a reference that was asked for compares with the shop's current
-// credentials. The journal's versions decide where it knows the reference: a store numbers
-// versions by itself, and a newer activation can lead to a secret that the store had
-// before. Of references that the journal does not know, those in other stores or mounts, and
-// those with lower versions, were replaced.
+// age returns how a requested reference compares with the shop's current credentials. The
+// journal's versions decide if it knows the reference: a store has its own numbers, and a
+// newer activation can lead to a secret that the store had before. Other references were
+// replaced if they name another store or mount, or have a lower version.
 func (s *Server) age(ctx context.Context, asked schemas.Reference, row journal.Credential, current schemas.Reference) (order, error) {
 	isPlace := asked.Store == current.Store && asked.Mount == current.Mount
 	if isPlace && (asked.Version == 0 || asked.Version == current.Version) {
@@ -251,7 +250,8 @@ type answered struct {
 
 func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Request, caller *Caller) outcome {
 	entry := journal.AuditEntry{At: time.Now(), Actor: "caller:" + caller.Name, Act: "credentials.refused"}
-	// refused writes the audit entry of a request that gets no secret, and the problem.
+	// refused writes the audit entry of a request that gets no secret, and sends the
+	// problem.
 	refused := func(p problem, o outcome) outcome {
 		entry.Detail = strings.TrimSpace(entry.Detail + " " + string(o))
 		if err := s.audit.write(ctx, entry); err != nil {
@@ -308,7 +308,7 @@ func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Req
 		s.cfg.Logger.Error("a secret cannot be opened: its row was moved or changed, or is damaged", "account", ref.Account, "shop", ref.Shop, "version", row.Version)
 		return refused(newProblem(unreadable), unreadable)
 	case err != nil:
-		// Its time may have gone to the store; the journal can be written all the same.
+		// The store may have used up the time of ctx; the journal can still be written.
 		auditing, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditRefusal)
 		defer cancel()
 		entry.Detail += " " + string(unavailable)
@@ -340,7 +340,7 @@ func (s *Server) resolve(ctx context.Context, w http.ResponseWriter, r *http.Req
 }
 
 // unavailable answers while the journal, or the store of the secret, cannot be used. It
-// logs when that begins.
+// logs the beginning of that state.
 func (s *Server) unavailable(w http.ResponseWriter, err error) outcome {
 	if !errors.Is(err, context.Canceled) && !s.failing.Swap(true) {
 		s.cfg.Logger.Error("credentials cannot be read or audited; callers get status 503", "err", err.Error())

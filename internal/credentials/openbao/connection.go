@@ -9,8 +9,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// A connection makes requests with a token that it keeps. It is safe for concurrent
-// use.
+// A connection sends requests with a token that it renews. It is safe for concurrent use.
 type connection struct {
 	client  *api.Client
 	session *session
@@ -18,7 +17,7 @@ type connection struct {
 	address string
 }
 
-// connect makes a connection. It sends nothing.
+// connect creates a connection. It sends nothing.
 func connect(c Config) (*connection, error) {
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)
@@ -58,7 +57,7 @@ func newClient(c Config) (*api.Client, error) {
 		return nil, fmt.Errorf("credential store: %w", err)
 	}
 	client.ClearToken()
-	// The library takes an answer that redirects for a success.
+	// The library takes a redirect for a success.
 	settings.HttpClient.CheckRedirect = refuseRedirect
 	if c.Namespace != "" {
 		client.SetNamespace(c.Namespace)
@@ -66,11 +65,11 @@ func newClient(c Config) (*api.Client, error) {
 	return client, nil
 }
 
-// Address is where the server is.
+// Address returns the address of the server.
 func (c *connection) Address() string { return c.address }
 
-// Keep renews the token until ctx ends. Without it a token is replaced when it has
-// ended, where there is a way to log in.
+// Keep renews the token until ctx ends. Without it an expired token is replaced, if the
+// connection can log in.
 func (c *connection) Keep(ctx context.Context) error {
 	c.session.keep(ctx)
 	return nil
@@ -85,8 +84,8 @@ func (c *connection) ask(ctx context.Context, operation, path string, f func(con
 	return answer, err
 }
 
-// request is ask with a token. It is made again, once, with another token where the
-// first one had ended: a denied request was not executed.
+// request is ask with a token. If the token had ended, it repeats the request once with
+// another one: a denied request was not executed.
 func (c *connection) request(ctx context.Context, operation, path string, f func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
 	for again := false; ; again = true {
 		token, err := c.session.ready(ctx)

@@ -14,8 +14,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// A Fault says why a request had no success. The set is closed: faults are metric
-// labels.
+// A Fault is why a request failed. The set is closed: faults are metric labels.
 type Fault string
 
 // The faults.
@@ -26,7 +25,7 @@ const (
 	FaultDenied      Fault = "denied"           // 403: the token or the policy
 	FaultNotFound    Fault = "not_found"        // 404: no such mount, path or version
 	FaultLimited     Fault = "limited"          // 429: a quota
-	FaultBehind      Fault = "behind"           // 412: a replica lacks what was written
+	FaultBehind      Fault = "behind"           // 412: a replica lacks the latest writes
 	FaultRedirect    Fault = "redirect"
 	FaultUnavailable Fault = "unavailable" // 503: sealed, or a standby without a leader
 	FaultServer      Fault = "server_error"
@@ -52,17 +51,17 @@ var faultWords = map[Fault]string{
 	FaultAnswer:      "the response is not what this server should send",
 }
 
-// A RequestError is a request that had no success. It holds nothing that the server
-// wrote: a gateway's answer may repeat the request.
+// A RequestError is a failed request. It contains no text from the server: a gateway's
+// response may repeat the request.
 type RequestError struct {
 	Operation string // as in metrics
-	Path      string // in the server; "" where it says nothing
+	Path      string // in the server; "" if it is irrelevant
 	Fault     Fault
 	Status    int   // 0: no response
 	Err       error // of the network; nil otherwise
 }
 
-// Error says what was asked for and why it failed.
+// Error names the operation and the fault.
 func (e *RequestError) Error() string {
 	var b strings.Builder
 	b.WriteString("credential store: " + e.Operation)
@@ -82,7 +81,7 @@ func (e *RequestError) Error() string {
 // Unwrap returns the error of the network.
 func (e *RequestError) Unwrap() error { return e.Err }
 
-// faultOf finds the fault of a request's error.
+// faultOf returns the fault of a request's error.
 func faultOf(err error) Fault {
 	if err == nil {
 		return FaultNone
@@ -97,10 +96,10 @@ var errRedirect = errors.New("redirect")
 
 func refuseRedirect(*http.Request, []*http.Request) error { return errRedirect }
 
-// mismatch is what KV version 2 says where the version is another one.
+// mismatch is the message of KV version 2 for an unexpected version.
 const mismatch = "check-and-set parameter did not match"
 
-// explain turns an error of the library into one of ours.
+// explain converts an error of the library into a RequestError.
 func explain(operation, path string, err error) error {
 	if err == nil {
 		return nil
@@ -125,7 +124,7 @@ func explain(operation, path string, err error) error {
 	case isUnknown || isHost || isInvalid || isRecord:
 		out.Fault, out.Err = FaultCertificate, err
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), isNetwork && network.Timeout():
-		// The cause is kept for errors.Is; its words say no more.
+		// The cause is for errors.Is; its text says no more.
 		out.Fault = FaultTimeout
 	default:
 		out.Fault = FaultUnreachable

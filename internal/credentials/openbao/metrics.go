@@ -11,12 +11,12 @@ type Metrics struct {
 	requests *prometheus.HistogramVec
 }
 
-// NewMetrics makes the metrics and registers them; a nil registerer leaves them
-// unregistered.
+// NewMetrics creates the metrics and registers them; with a nil registerer it does not
+// register them.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: "invoicebox_worker", Name: "credential_store_request_duration_seconds",
-		Help:    "Duration of requests to OpenBao or Vault, by what was asked for and result.",
+		Help:    "Duration of requests to OpenBao or Vault, by operation and result.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 	}, []string{"operation", "result"})}
 	if r != nil {

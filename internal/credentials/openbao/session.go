@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// renewAgain is how long a failed renewal or log-in waits for the next try.
+	// renewAgain is the wait after a failed renewal or log-in.
 	renewAgain = 5 * time.Second
 	// loginWithin bounds a log-in or a renewal.
 	loginWithin = 10 * time.Second
-	// fileEvery is how often the file of a token is looked at.
+	// fileEvery is how often the file of a token is checked.
 	fileEvery = 2 * time.Second
 )
 
-// A session is the token that the store works with. It logs in at first use and
-// when the token has ended; [session.keep] renews the token before that.
+// A session has the token that the store uses. It logs in at first use and when the token
+// has ended; [session.keep] renews the token before that.
 type session struct {
 	login  Login
 	client *api.Client // has the token
@@ -29,12 +29,12 @@ type session struct {
 	ask    asker
 	log    *slog.Logger
 
-	// lock is held by who changes what is below. It is a channel so that a wait for
-	// it ends with the waiter's context.
+	// lock protects the following fields. It is a channel, so that a wait for it ends with
+	// the waiter's context.
 	lock      chan struct{}
 	token     secret.String
 	renewable bool
-	began     time.Time     // of the lease, as renewed last
+	began     time.Time     // of the lease, at its last renewal
 	ttl       time.Duration // 0: the token does not end
 	whole     time.Duration // the lease at log-in
 	changed   chan struct{} // gets a value when there is a new token
@@ -58,8 +58,7 @@ func (s *session) acquire(ctx context.Context) error {
 
 func (s *session) release() { <-s.lock }
 
-// ready makes sure that the client has a token that is thought to be good, and
-// returns it.
+// ready returns a token that is expected to be valid, and logs in if there is none.
 func (s *session) ready(ctx context.Context) (secret.String, error) {
 	if err := s.acquire(ctx); err != nil {
 		return secret.String{}, err
@@ -68,7 +67,7 @@ func (s *session) ready(ctx context.Context) (secret.String, error) {
 	if s.login.token != nil {
 		if given := s.login.token(); s.token.IsZero() || !given.Equal(s.token) {
 			s.use(given, false, 0)
-			// What is known of it is only needed to renew it.
+			// The result is needed only to renew the token.
 			s.lookUp(ctx)
 		}
 		return s.token, nil
@@ -79,7 +78,7 @@ func (s *session) ready(ctx context.Context) (secret.String, error) {
 	return s.token, s.logIn(ctx)
 }
 
-// use takes a token. The lock is held.
+// use sets the token. The lock is held.
 func (s *session) use(token secret.String, renewable bool, ttl time.Duration) {
 	s.token, s.renewable, s.ttl, s.whole, s.began = token, renewable, ttl, ttl, time.Now()
 	s.client.SetToken(token.Reveal())
@@ -105,8 +104,8 @@ func (s *session) logIn(ctx context.Context) error {
 	return nil
 }
 
-// lookUp asks how long the token is good for. An error is no obstacle: the token may
-// be good without the right to ask.
+// lookUp reads how long the token is valid. It ignores an error, because a valid token may
+// lack the right to look itself up.
 func (s *session) lookUp(ctx context.Context) {
 	answer, err := s.ask(ctx, "lookup", "auth/token/lookup-self", func(ctx context.Context) (*api.Secret, error) {
 		return s.client.Logical().ReadWithContext(ctx, "auth/token/lookup-self")
@@ -119,21 +118,20 @@ func (s *session) lookUp(ctx context.Context) {
 	s.whole = s.ttl
 }
 
-// denied is called with the token of a request that was denied. It reports whether
-// there is another one now, with which the request can be made again: nothing was
-// executed.
+// denied is called with the token of a request that was denied. It reports whether there
+// is another token now, with which the request can be repeated: it was not executed.
 func (s *session) denied(ctx context.Context, used secret.String) bool {
 	if s.acquire(ctx) != nil {
 		return false
 	}
 	defer s.release()
 	if !used.Equal(s.token) {
-		return true // somebody else has seen to it
+		return true // another caller has replaced it
 	}
 	if s.login.token != nil {
 		return false
 	}
-	// A token that is still good lacks a right: another log-in would not help.
+	// A token that is still valid lacks a right: another log-in would not help.
 	_, err := s.ask(ctx, "lookup", "auth/token/lookup-self", func(ctx context.Context) (*api.Secret, error) {
 		return s.client.Logical().ReadWithContext(ctx, "auth/token/lookup-self")
 	})
@@ -158,7 +156,7 @@ func (s *session) keep(ctx context.Context) {
 	}
 }
 
-// tend renews the token or logs in when it is time, and says when to look again.
+// tend renews the token or logs in when it is due, and returns when to check again.
 func (s *session) tend(ctx context.Context) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, loginWithin)
 	defer cancel()
@@ -189,7 +187,7 @@ func (s *session) tend(ctx context.Context) time.Duration {
 	return renewAgain
 }
 
-// within shortens a wait to how often the file of a token is looked at.
+// within limits a wait to the interval at which the file of a token is checked.
 func (s *session) within(wait time.Duration) time.Duration {
 	if s.login.token != nil {
 		return min(wait, fileEvery)
@@ -205,8 +203,8 @@ func (s *session) due() time.Time {
 	return s.began.Add(s.ttl * 2 / 3)
 }
 
-// renew extends the lease. False: a log-in is needed, because the lease comes to
-// its end or cannot be renewed.
+// renew extends the lease. False: a log-in is needed, because the lease reaches its
+// longest life or cannot be renewed.
 func (s *session) renew(ctx context.Context) bool {
 	answer, err := s.ask(ctx, "renew", "auth/token/renew-self", func(ctx context.Context) (*api.Secret, error) {
 		return s.client.Logical().WriteWithContext(ctx, "auth/token/renew-self", map[string]any{"increment": int(s.whole.Seconds())})
@@ -220,6 +218,6 @@ func (s *session) renew(ctx context.Context) bool {
 		return false
 	}
 	s.began, s.ttl = time.Now(), time.Duration(answer.Auth.LeaseDuration)*time.Second
-	// Near its longest life a token is renewed for ever shorter times.
+	// Near its longest life each renewal of a token is shorter than the one before.
 	return s.login.token != nil || s.ttl >= s.whole/3
 }

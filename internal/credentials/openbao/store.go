@@ -23,16 +23,16 @@ import (
 )
 
 const (
-	// MaxVersions is how many versions of a secret the server keeps.
+	// MaxVersions is how many versions of a secret the server retains.
 	MaxVersions = 10
 	// schemaVersion is the version of the secret's members.
 	schemaVersion = "1"
-	// readyWithin bounds Ready, which the calls of an account wait for.
+	// readyWithin bounds Ready, for which the calls of an account wait.
 	readyWithin = 3 * time.Second
 	// requestWithin bounds one request.
 	requestWithin = 10 * time.Second
-	// races is how often a write is tried again after another one of the same shop
-	// came first.
+	// races is how often a write is tried again if another write for the same shop was
+	// first.
 	races = 5
 )
 
@@ -47,7 +47,7 @@ const (
 	memberProof     = "proof"
 )
 
-// Config is what a store needs.
+// Config configures a store.
 type Config struct {
 	Name      string // schemas.StoreOpenBao or schemas.StoreVault: the word before `://` of references
 	Address   string // "": of the variables BAO_ADDR and VAULT_ADDR
@@ -60,23 +60,23 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
-// A Store keeps secrets in KV version 2. It is safe for concurrent use.
+// A Store stores secrets in KV version 2. It is safe for concurrent use.
 type Store struct {
 	name, mount string
 	keys        *keyset.Set
 	*connection
-	isKV2 atomic.Bool // of mount: seen
+	isKV2 atomic.Bool // the mount is known to be KV version 2
 }
 
 var _ credentials.Store = (*Store)(nil)
 
-// DefaultAddress is the address that the servers' own variables name; "" for none.
+// DefaultAddress is the address in the servers' own variables; "" for none.
 func DefaultAddress() string { return api.ReadBaoVariable(api.EnvVaultAddress) }
 
-// DefaultToken is the token that the servers' own variables hold.
+// DefaultToken is the token in the servers' own variables.
 func DefaultToken() secret.String { return secret.New(api.ReadBaoVariable(api.EnvVaultToken)) }
 
-// New makes a store. It sends nothing.
+// New creates a store. It sends nothing.
 func New(c Config) (*Store, error) {
 	conn, err := connect(c)
 	if err != nil {
@@ -85,11 +85,10 @@ func New(c Config) (*Store, error) {
 	return &Store{name: c.Name, mount: c.Mount, keys: c.Keys.Bind(""), connection: conn}, nil
 }
 
-// Name gives the word before `://` of the references that Prepare makes.
+// Name returns the scheme of the references that Prepare creates.
 func (s *Store) Name() string { return s.name }
 
-// Named is the same store with another word before `://` in the references that
-// Prepare makes.
+// Named returns the same store with another scheme in the references that Prepare creates.
 func (s *Store) Named(name string) *Store {
 	return &Store{name: name, mount: s.mount, keys: s.keys, connection: s.connection}
 }
@@ -105,9 +104,9 @@ func placeOf(ref schemas.Reference) place {
 	return place{ref.Mount, strings.TrimPrefix(ref.Key(), ref.Mount+"/")}
 }
 
-// A version is what lies at a place.
+// A version is a version of the secret at a place.
 type version struct {
-	number    int64          // 0: nothing was ever stored
+	number    int64          // 0: none was ever stored
 	members   map[string]any // nil: deleted or destroyed
 	destroyed bool
 }
@@ -161,8 +160,8 @@ func (s *Store) write(ctx context.Context, operation string, at place, expected 
 	return 0, &RequestError{Operation: operation, Path: at.data(), Fault: FaultAnswer}
 }
 
-// found asks once whether the mount is KV version 2. A write to version 1 would be
-// stored whatever version it expects.
+// found checks once whether the mount is KV version 2. Version 1 would ignore the expected
+// version of a write and store it.
 func (s *Store) found(ctx context.Context) error {
 	if s.isKV2.Load() {
 		return nil
@@ -187,9 +186,9 @@ func (s *Store) found(ctx context.Context) error {
 // impossible is a version that no secret can have.
 const impossible = 1<<31 - 1
 
-// Ready tells whether Prepare can be expected to succeed for a shop: the server is
-// asked to write to the shop's path, with a version that the path cannot have. It
-// checks everything that it checks for a write, and stores nothing.
+// Ready reports whether Prepare can be expected to succeed for a shop. It sends a write to
+// the shop's path with a version that the path cannot have. The server makes all checks of
+// a write, and stores nothing.
 func (s *Store) Ready(ctx context.Context, shop journal.ShopKey) error {
 	ref := schemas.Reference{Store: s.name, Mount: s.mount, Account: shop.Account, Shop: shop.Shop}
 	if ref.Check() != nil {
@@ -218,7 +217,7 @@ func (s *Store) Ready(ctx context.Context, shop journal.ShopKey) error {
 	return err
 }
 
-// Prepare stores a secret: it is readable when Prepare returns.
+// Prepare stores a secret, which can be read when Prepare returns.
 func (s *Store) Prepare(ctx context.Context, in credentials.Secret) (credentials.Prepared, error) {
 	ref, err := in.ReferenceIn(s.name, s.mount)
 	if err != nil {
@@ -265,14 +264,14 @@ func (s *Store) Prepare(ctx context.Context, in credentials.Secret) (credentials
 
 func prepared(ref schemas.Reference, v version, in credentials.Secret) credentials.Prepared {
 	pinned := ref.Pinned(v.number)
-	proof, _ := proofOf(v.members) // it was made, or compared, a moment ago
+	proof, _ := proofOf(v.members) // it was created or compared above
 	// The journal's number may be higher, and must not be used twice.
 	return credentials.Prepared{Reference: pinned, Row: journal.Credential{
 		Shop: in.Shop, Version: max(in.Version, v.number), Reference: pinned.String(), MerchantID: in.MerchantID, Proof: proof, At: time.Now().UTC(),
 	}}
 }
 
-// begin makes the path with its own settings.
+// begin creates the path with its own settings.
 func (s *Store) begin(ctx context.Context, at place) error {
 	_, err := s.request(ctx, "metadata", at.metadata(), func(ctx context.Context) (*api.Secret, error) {
 		return s.client.Logical().WriteWithContext(ctx, at.metadata(), map[string]any{"max_versions": MaxVersions, "cas_required": true})
@@ -280,8 +279,8 @@ func (s *Store) begin(ctx context.Context, at place) error {
 	return err
 }
 
-// stored looks for a secret that an earlier call stored, whose answer was lost or
-// whose version the journal could not take. Its number is 0 if there is none.
+// stored finds a secret that an earlier call stored, whose response was lost or whose
+// version the journal could not commit. Its number is 0 if there is none.
 func (s *Store) stored(ctx context.Context, at place, latest version, in credentials.Secret) (version, error) {
 	for v := latest; v.number > 0; {
 		if s.same(v.members, in) {
@@ -295,15 +294,15 @@ func (s *Store) stored(ctx context.Context, at place, latest version, in credent
 			return version{}, err
 		}
 		if older.number == 0 {
-			break // it is no longer kept, and neither are those before
+			break // it is not retained any more, and neither are earlier ones
 		}
 		v = older
 	}
 	return version{}, nil
 }
 
-// mine returns ErrConflict if what is there was not written by this service for
-// this shop.
+// mine returns ErrConflict if the stored secret was not written by this service for this
+// shop.
 func (s *Store) mine(v version, shop journal.ShopKey, at place) error {
 	if v.members == nil || s.authentic(v.members, shop) {
 		return nil
@@ -334,7 +333,7 @@ func (s *Store) members(in credentials.Secret) (map[string]any, error) {
 	return m, nil
 }
 
-// proven are the parts that the proof is made of.
+// proven are the values that the proof covers.
 func proven(m map[string]any) [][]byte {
 	names := []string{memberSchema, memberAccount, memberShop, memberOperation, memberMerchant, memberToken}
 	parts := make([][]byte, len(names))
@@ -344,18 +343,18 @@ func proven(m map[string]any) [][]byte {
 	return parts
 }
 
-// proofOf is the MAC over the other members. It begins with the id of its key.
+// proofOf returns the MAC over the other members. It begins with the id of its key.
 func proofOf(members map[string]any) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(text(members, memberProof))
 }
 
-// authentic tells whether this service wrote members for a shop.
+// authentic reports whether this service wrote members for a shop.
 func (s *Store) authentic(members map[string]any, shop journal.ShopKey) bool {
 	return s.prove(members, shop) == nil
 }
 
-// prove is authentic with a reason: ErrUnreadable, and also keyset.ErrNoKey where the
-// keyset lacks the key of the proof.
+// prove is authentic with a reason: ErrUnreadable, and also keyset.ErrNoKey if the keyset
+// lacks the key of the proof.
 func (s *Store) prove(members map[string]any, shop journal.ShopKey) error {
 	mac, err := proofOf(members)
 	if err != nil || text(members, memberAccount) != shop.Account || text(members, memberShop) != shop.Shop {
@@ -387,8 +386,8 @@ func (s *Store) Read(ctx context.Context, row journal.Credential) (credentials.S
 	return out, nil
 }
 
-// Destroy destroys the version of a row: the server erases it and cannot undelete it. A
-// version that is there must be the row's; of a deleted one nobody can tell.
+// Destroy destroys the version of a row: the server erases it and cannot undelete it. An
+// existing version must be the row's; for a deleted one that cannot be checked.
 func (s *Store) Destroy(ctx context.Context, row journal.Credential) error {
 	ref, err := schemas.ParseReference(row.Reference)
 	if err != nil || ref.Account != row.Shop.Account || ref.Shop != row.Shop.Shop || ref.Version == 0 {
@@ -399,7 +398,7 @@ func (s *Store) Destroy(ctx context.Context, row journal.Credential) error {
 	switch {
 	case err != nil:
 		return err
-	case v.destroyed, v.number == 0: // or the server has dropped it
+	case v.destroyed, v.number == 0: // or the server has removed it
 		return nil
 	}
 	if err := s.mine(v, row.Shop, at); err != nil {
@@ -413,7 +412,7 @@ func (s *Store) Destroy(ctx context.Context, row journal.Credential) error {
 
 // Resolve reads the secret that a reference names; without a version the latest. The
 // secret's version is the server's. The error is ErrUnreadable if this service did not
-// write what is there.
+// write the secret.
 func (s *Store) Resolve(ctx context.Context, ref schemas.Reference) (credentials.Secret, error) {
 	if ref.Check() != nil || !slices.Contains([]string{schemas.StoreVault, schemas.StoreOpenBao}, ref.Store) {
 		return credentials.Secret{}, credentials.ErrUnreadable
@@ -431,7 +430,7 @@ func (s *Store) Resolve(ctx context.Context, ref schemas.Reference) (credentials
 		Shop: journal.ShopKey{Account: ref.Account, Shop: ref.Shop}, Version: v.number,
 		MerchantID: text(v.members, memberMerchant), Token: secret.New(text(v.members, memberToken)),
 	}
-	// A token that somebody else put there may be another shop's.
+	// A token that another writer has stored there may be another shop's.
 	if err := s.prove(v.members, out.Shop); err != nil {
 		return credentials.Secret{}, err
 	}

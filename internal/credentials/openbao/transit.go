@@ -25,8 +25,8 @@ type Transit struct {
 
 var _ keyset.Wrapper = (*Transit)(nil)
 
-// NewTransit makes a wrapper with a key named as MOUNT/KEY. Of the configuration it
-// needs neither Name, Mount nor Keys. It sends nothing.
+// NewTransit creates a wrapper with a key named as MOUNT/KEY. It does not use Name, Mount
+// and Keys of the configuration. It sends nothing.
 func NewTransit(c Config, key string) (*Transit, error) {
 	at := strings.LastIndexByte(key, '/')
 	if at <= 0 || at == len(key)-1 {
@@ -39,7 +39,7 @@ func NewTransit(c Config, key string) (*Transit, error) {
 	return &Transit{connection: conn, mount: key[:at], key: key[at+1:]}, nil
 }
 
-// Name is the key, as MOUNT/KEY.
+// Name returns the key, as MOUNT/KEY.
 func (t *Transit) Name() string { return t.mount + "/" + t.key }
 
 // EncryptWithContext encrypts with the newest version of the key.
