@@ -107,7 +107,7 @@ func TestTracer(t *testing.T) {
 // A tracer that is off allocates nothing.
 func TestTracerOff(t *testing.T) {
 	var off *Tracer
-	histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "x"})
+	histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "x", Help: "x"})
 	ctx, e := t.Context(), Event{TraceParent: "00-" + incomingTrace + "-" + incomingSpan + "-01", Shop: "s", ID: "e"}
 	if n := testing.AllocsPerRun(100, func() {
 		if off.On() {
@@ -125,7 +125,7 @@ func TestTracerOff(t *testing.T) {
 func TestObserve(t *testing.T) {
 	tracer, _ := recorded(t)
 	for flags, want := range map[string]string{"00": "", "01": incomingTrace} {
-		histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "x", Buckets: []float64{1}})
+		histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "x", Help: "x", Buckets: []float64{1}})
 		_, span := tracer.Start(context.Background(), Event{TraceParent: "00-" + incomingTrace + "-" + incomingSpan + "-" + flags}, "x")
 		Observe(histogram, 0.5, span.SpanContext())
 		var m dto.Metric
