@@ -75,9 +75,20 @@ var samplers = []string{"always_on", "always_off", "traceidratio", "parentbased_
 // checkEnvironment refuses variables that the SDK would print to standard error, values
 // included, and ignore.
 func checkEnvironment() error {
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"} {
-		if !validHeaders(strings.TrimSpace(os.Getenv(name))) {
-			return fmt.Errorf("%s must be NAME=VALUE,… with percent-encoded values", name)
+	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_TRACES_"} {
+		value := func(name string) string { return strings.TrimSpace(os.Getenv(prefix + name)) }
+		if !validHeaders(value("HEADERS")) {
+			return fmt.Errorf("%sHEADERS must be NAME=VALUE,… with percent-encoded values", prefix)
+		}
+		if path := value("CERTIFICATE"); path != "" {
+			if pem, err := os.ReadFile(path); err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) { //nolint:gosec // the operator names the file
+				return fmt.Errorf("%sCERTIFICATE must be a PEM file with the certificate authorities for the collector", prefix)
+			}
+		}
+		if certificate, key := value("CLIENT_CERTIFICATE"), value("CLIENT_KEY"); certificate != "" || key != "" {
+			if _, err := tls.LoadX509KeyPair(certificate, key); err != nil {
+				return fmt.Errorf("%[1]sCLIENT_CERTIFICATE and %[1]sCLIENT_KEY must be PEM files that fit each other", prefix)
+			}
 		}
 	}
 	sampler := strings.ToLower(strings.TrimSpace(os.Getenv("OTEL_TRACES_SAMPLER")))

@@ -118,7 +118,6 @@ func (e *Exporter) Tracer() *Tracer { return e.tracer }
 
 // Shutdown exports the spans that wait, until ctx ends.
 func (e *Exporter) Shutdown(ctx context.Context) {
-	context.AfterFunc(ctx, e.stop)
 	_ = e.provider.Shutdown(ctx) // the queue has logged why
 	e.stop()
 	if left := e.queue.waiting.Load(); left > 0 {

@@ -72,6 +72,9 @@ func TestEnvironment(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_HEADERS", "a=SECRET%zz", false},
 		{"OTEL_EXPORTER_OTLP_HEADERS", "a=SECRET%0d%0aX: y", false},
 		{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=1,SECRET", false},
+		{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist/SECRET", false},
+		{"OTEL_EXPORTER_OTLP_CERTIFICATE", "export_test.go", false},
+		{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "export_test.go", false},
 		{"OTEL_TRACES_SAMPLER", "parentbased_traceidratio", true},
 		{"OTEL_TRACES_SAMPLER", "SECRET", false},
 	} {
