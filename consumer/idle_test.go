@@ -12,8 +12,8 @@ import (
 // A partition that waits for something that ends by itself does not make the consumer
 // idle.
 func TestIdle(t *testing.T) {
-	started := func(c *Consumer) *partition {
-		p := &partition{g: &generation{c: c}}
+	started := func(ctx context.Context, c *Consumer) *partition {
+		p := &partition{g: &generation{c: c, fetchCtx: ctx}}
 		p.moved()
 		c.readers.Store(p, nil)
 		return p
@@ -27,30 +27,27 @@ func TestIdle(t *testing.T) {
 	}
 	const long = 10 * time.Minute
 	t.Run("NoPartition", func(t *testing.T) {
-		idle0 := (&Consumer{}).Idle()
-		if idle0 != 0 {
-			t.Error(idle0)
-		}
+		synctest.Test(t, func(t *testing.T) { idle(t, &Consumer{}, 0) })
 	})
 	t.Run("LongestOfAll", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := &Consumer{}
-			started(c)
-			time.Sleep(long)
-			started(c)
-			time.Sleep(time.Second)
+			started(t.Context(), c)
+			<-time.After(long)
+			started(t.Context(), c)
+			<-time.After(time.Second)
 			idle(t, c, long+time.Second)
 		})
 	})
 	t.Run("BrokerThrottles", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := &Consumer{}
-			p := started(c)
+			p := started(t.Context(), c)
 			b := &broker{f: &fetcher{ctx: t.Context()}, waiting: []*pendingFetch{{reader: &p.reader}}}
 			go b.waitThrottle(long)
-			time.Sleep(long - time.Minute + time.Millisecond)
+			<-time.After(long - time.Minute + time.Millisecond)
 			idle(t, c, time.Millisecond)
-			time.Sleep(long + time.Minute)
+			<-time.After(long + time.Minute)
 			idle(t, c, long+time.Millisecond)
 		})
 	})
@@ -63,12 +60,11 @@ func TestIdle(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error)
 			for range 2 {
-				p := started(c)
-				p.g.fetchCtx = ctx
+				p := started(ctx, c)
 				go func() { ended <- p.process(fetchResult{memory: 1}) }()
 			}
-			other := started(c)
-			time.Sleep(long)
+			other := started(t.Context(), c)
+			<-time.After(long)
 			other.moved()
 			idle(t, c, 0) // it has the memory
 			c.readers.Delete(other)

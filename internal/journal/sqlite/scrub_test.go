@@ -68,7 +68,7 @@ func TestScrub_LongReader(t *testing.T) {
 			done <- err
 		}()
 		for range 10 {
-			time.Sleep(emptyEvery)
+			<-time.After(emptyEvery)
 			if err := j.AppendAudit(t.Context(), journal.AuditEntry{Act: "other work"}); err != nil {
 				t.Fatal(err)
 			}
