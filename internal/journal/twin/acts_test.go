@@ -229,16 +229,7 @@ func (g *generator) actOnShop(p journal.PendingIntent, end journal.IntentEnd) {
 	sides := map[*side]journal.ShopSituation{}
 	var mu sync.Mutex
 	_, _ = g.call("ActOnShop", perSide(func(s *side) any {
-		// The ids of a side are its own.
-		own, ended := id, end
-		if other := g.ids.right; s == g.sides[1] {
-			if n, ok := other["shop"][id]; ok {
-				own = n
-			}
-			if n, ok := other["intent"][end.ID]; ok {
-				ended.ID = n
-			}
-		}
+		own, ended := g.own(s, id, end)
 		return journal.ShopAction{Shop: own, Decide: func(x journal.ShopSituation) journal.ShopChange {
 			mu.Lock()
 			sides[s] = x
@@ -266,6 +257,19 @@ func (g *generator) actOnShop(p journal.PendingIntent, end journal.IntentEnd) {
 	if left, ok := sides[g.sides[0]]; ok && !g.gathers {
 		g.equal("ActOnShop", g.compareValues("what the decision saw", left, sides[g.sides[1]]))
 	}
+}
+
+// own returns the id of a shop, and the end of an action, as a side has them.
+func (g *generator) own(s *side, shop int64, end journal.IntentEnd) (int64, journal.IntentEnd) {
+	if other := g.ids.right; s == g.sides[1] {
+		if n, ok := other["shop"][shop]; ok {
+			shop = n
+		}
+		if n, ok := other["intent"][end.ID]; ok {
+			end.ID = n
+		}
+	}
+	return shop, end
 }
 
 // importShop imports a shop for an action on its account, now and then one that is active.

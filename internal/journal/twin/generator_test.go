@@ -44,6 +44,7 @@ type generator struct {
 	partitions []*partition
 	events     []journal.Event // that were ingested
 	made       int             // so many ids
+	takeovers  int64           // so many times events were taken over
 	held       []*held
 	checks     []journal.AttemptID
 	reviews    []journal.Review
@@ -618,6 +619,14 @@ func (g *generator) read() {
 			_, _ = g.call("PublishedCredential", shop)
 			_, _ = g.call("CredentialVersion", shop, fmt.Sprintf("ref+sealed://invoicebox/%s?version=%d", shop.Shop, version))
 			_, _ = g.call("Shops", journal.ShopFilter{Stage: journal.ShopStage(version), State: journal.CredentialState(g.n(4)), Limit: 20}) // #nosec G115 -- small
+		},
+		func() {
+			kind := g.kind()
+			e, ok := recent(g, g.events)
+			if !ok || g.oneIn(2) {
+				e = journaltest.MakeEvent(g.T, g.keys, kind, shop, fmt.Sprint("previewed-", g.n(1000)), g.subject(kind, shop), g.clock.at)
+			}
+			_, _ = g.call("Preview", e)
 		},
 		func() { g.readLetters(shop) },
 		func() {

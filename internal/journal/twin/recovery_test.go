@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/journaltest"
 	"invoicebox-worker/schemas"
 )
 
@@ -66,8 +67,13 @@ func (g *generator) recover() {
 
 // takenOver returns events that were published after the copy was made: of operations
 // that the journal has, and of others.
+//
+// No sequence of a shop is given twice, and those of one call are in any order.
 func (g *generator) takenOver() (as []journal.PublishedEvent) {
-	for range g.n(4) {
+	const most = 3
+	g.takeovers++
+	order := g.random.Perm(most)
+	for i := range g.n(most + 1) {
 		e, ok := recent(g, g.events)
 		if !ok {
 			return nil
@@ -76,7 +82,7 @@ func (g *generator) takenOver() (as []journal.PublishedEvent) {
 		if e.Kind == journal.Invite {
 			typ = schemas.TypeInvited
 		}
-		a := journal.PublishedEvent{Type: typ, Shop: e.Shop, Operation: newUUID(e, 0), Causation: e.ID, Sequence: int64(5 + g.n(40)), At: g.clock.at.Add(-g.within(time.Minute))}
+		a := journal.PublishedEvent{Type: typ, Shop: e.Shop, Operation: newUUID(e, 0), Causation: e.ID, Sequence: 1000*g.takeovers + int64(100*order[i]), At: g.clock.at.Add(-g.within(time.Minute))}
 		switch g.n(8) {
 		case 0:
 			a.Operation, a.Shop.Shop = g.uuid("unknown"), fmt.Sprint("new-", g.n(2))
@@ -118,7 +124,7 @@ func (g *generator) closed() {
 		{"Capacity", nil}, {"Due", nil}, {"Claim", []any{journal.ClaimRequest{Account: accounts[0], Kind: journal.Invite, Stage: journal.Call, Limit: 1, Lease: time.Second}}},
 		{"ReleaseExpiredLeases", nil}, {"AvailablePermits", []any{g.permits()[0]}}, {"Prune", []any{journal.Prune{What: journal.PruneEvents, Limit: 1}}}, {"PendingIntents", []any{1}},
 		{"Pending", []any{int64(0), 1, 1}}, {"AcquireLease", nil}, {"ReleaseLease", nil}, {"RecoveryDue", nil}, {"PublishedOffsets", nil}, {"WorkerReports", nil}, {"UnknownSince", nil},
-		{"Stats", nil}, {"Operations", []any{journal.OperationFilter{Limit: 1}}}, {"Operation", []any{uuid.New()}}, {"Shop", []any{shop}}, {"Credential", []any{shop, int64(0)}},
+		{"Stats", nil}, {"Operations", []any{journal.OperationFilter{Limit: 1}}}, {"Operation", []any{uuid.New()}}, {"Shop", []any{shop}}, {"Preview", []any{journaltest.MakeEvent(g.T, g.keys, journal.Activate, shop, "closed", "code", g.clock.at)}}, {"Credential", []any{shop, int64(0)}},
 		{"DeadLetters", []any{journal.DeadLetterFilter{Shop: shop, Limit: 1}}}, {"Intents", []any{journal.IntentFilter{Limit: 1}}}, {"AppendAudit", []any{[]journal.AuditEntry{{}}}}, {"AuditAfter", []any{int64(0), 1}}, {"PublishedCredential", []any{shop}}, {"Shops", []any{journal.ShopFilter{Limit: 1}}},
 		{"Audit", []any{int64(0), 1}}, {"Close", nil},
 	} {

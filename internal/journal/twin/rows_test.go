@@ -186,13 +186,7 @@ func (w *twin) translated(l layout, r move.Row) move.Row {
 			case series != "" && (v != 0 || i == 0):
 				out[i] = own(series, v)
 			case l.Columns[i] == "lane_order":
-				// Of an act of a person it names the last id that was given out, also one
-				// of an event that was not kept.
-				event := v / 2
-				for w.ids.left["event"][event] == 0 && event > 0 && v%2 == 1 {
-					event--
-				}
-				if id, ok := own("event", event).(int64); ok {
+				if id, ok := own("event", kept(w.ids.left["event"], v)).(int64); ok {
 					out[i] = 2*id + v%2
 				}
 			case l.Columns[i] == "key_scope":
@@ -205,6 +199,16 @@ func (w *twin) translated(l layout, r move.Row) move.Row {
 		}
 	}
 	return out
+}
+
+// kept returns the event of a place in a lane. That of an act of a person names the last id
+// that was given out, also one of an event that was not kept: then the event before it.
+func kept(events map[int64]int64, order int64) (event int64) {
+	event = order / 2
+	for events[event] == 0 && event > 0 && order%2 == 1 {
+		event--
+	}
+	return event
 }
 
 func (l layout) key(r move.Row) string {
@@ -222,7 +226,13 @@ func (w *twin) compareTable(l layout, left, right []move.Row) (differences []str
 		r = w.translated(l, r)
 		byKey[l.key(r)] = r
 	}
+	lane := slices.Index(l.Columns, "lane_order")
 	for _, r := range left {
+		if lane >= 0 {
+			order := r[lane].(int64)
+			r = slices.Clone(r)
+			r[lane] = 2*kept(w.ids.right["event"], order) + order%2
+		}
 		key := l.key(r)
 		other, ok := byKey[key]
 		delete(byKey, key)

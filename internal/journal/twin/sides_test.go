@@ -72,6 +72,9 @@ func newPostgres(t *testing.T, server *pgtest.Server) *side {
 	return &side{
 		name: "postgres", tables: r.tables, reader: r.close, held: make(chan struct{}), release: make(chan struct{}),
 		open: func(o options) (journal.Journal, error) {
+			if err := ended(t.Context(), address); err != nil {
+				return nil, err
+			}
 			j, err := postgres.Open(t.Context(), postgres.Options{URL: address, Planner: o.planner, Now: o.now, Recover: o.recover, Mark: func() string { return marked(0) }})
 			if err != nil {
 				return nil, err
@@ -79,6 +82,23 @@ func newPostgres(t *testing.T, server *pgtest.Server) *side {
 			return j, nil
 		},
 	}
+}
+
+// ended waits until the server has ended the sessions of a journal that was closed. Until
+// then it counts as a process that works.
+func ended(ctx context.Context, address string) error {
+	db, err := sql.Open("pgx", address)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	db.SetMaxOpenConns(1)
+	for left := 1; left > 0; {
+		if err := db.QueryRowContext(ctx, "SELECT count(a.pid) FROM pg_sleep(0.01) LEFT JOIN pg_stat_activity a ON a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'").Scan(&left); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A reader reads beside the journal that works with the database.

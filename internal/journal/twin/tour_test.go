@@ -63,6 +63,7 @@ func (g *generator) tour() {
 	_, _ = g.call("CredentialVersion", tourShop, "ref")
 	g.eraseDetails(slices.Min(slices.Collect(maps.Keys(g.ids.right["shop"]))))
 	g.refusedMoves()
+	g.tourOfDisconnect()
 	g.tourOfSending()
 	if h := g.toured(journal.Invite); h != nil {
 		_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: journal.Claimed, To: journal.Waiting, Due: g.clock.at.Add(time.Hour)})
@@ -87,6 +88,44 @@ func (g *generator) refusedMoves() {
 		}}
 		spoil(&m)
 		_, _ = g.call("MoveCredential", m)
+	}
+}
+
+// tourOfDisconnect disconnects that shop, and destroys its secrets.
+func (g *generator) tourOfDisconnect() {
+	ask := journal.Intent{UUID: g.uuid("intent"), Actor: "anna", Act: "disconnect", Account: tourShop.Account, Shop: tourShop.Shop}
+	_, _ = g.call("AppendIntent", ask, journal.AuditEntry{Actor: "anna", Act: "disconnect.asked"})
+	got, err := g.call("PendingIntents", 1000)
+	if err != nil {
+		return
+	}
+	for _, p := range got[0].([]journal.PendingIntent) {
+		if p.UUID != ask.UUID {
+			continue
+		}
+		end, d := g.intentEnd(p.ID), &journal.Disconnect{At: g.clock.at, DestroyAt: g.clock.at, Reason: "disconnected"}
+		end.State = journal.IntentPerformed
+		for _, shop := range []int64{1 << 40, p.ShopID, p.ShopID} { // the last one comes after the end
+			_, _ = g.call("ActOnShop", perSide(func(s *side) any {
+				own, ended := g.own(s, shop, end)
+				return journal.ShopAction{Shop: own, Decide: func(x journal.ShopSituation) journal.ShopChange {
+					change := journal.ShopChange{Intent: ended}
+					if x.Active != nil {
+						change.Disconnect = d
+					}
+					return change
+				}}
+			}))
+		}
+	}
+	_, _ = g.call("PublishedCredential", tourShop)
+	if got, err = g.call("ClaimDestructions", 1000, time.Minute); err != nil {
+		return
+	}
+	for _, d := range got[0].([]journal.Destruction) {
+		for range 2 {
+			_, _ = g.call("EndDestruction", d, journal.AuditEntry{Actor: "worker", Act: "destroyed"})
+		}
 	}
 }
 
