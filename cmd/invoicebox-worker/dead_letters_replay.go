@@ -19,7 +19,7 @@ type deadLettersReplay struct {
 	IDs    []int64 `arg:"" optional:"" name:"id" help:"Ids of dead letters, as listed. Flags can choose dead letters instead."`
 	All    bool    `name:"all" group:"command" help:"Choose all dead letters."`
 	DryRun bool    `name:"dry-run" group:"command" help:"Only show which dead letters would be replayed."`
-	Rate   string  `name:"rate" group:"command" default:"10/s" placeholder:"N/s" help:"How many dead letters the worker replays in a second, from 1/s to 200/s (default ${default})."`
+	Rate   string  `name:"rate" group:"command" default:"10/s" placeholder:"N/s" help:"The most dead letters that the worker replays in a second, from 1/s to 200/s (default ${default})."`
 	Actor  string  `name:"actor" group:"command" placeholder:"NAME" help:"Who asks, for the audit trail; else the system's user and host."`
 	Note   string  `name:"note" group:"command" placeholder:"TEXT" help:"Why, for the audit trail; never a secret."`
 }
