@@ -26,7 +26,6 @@ const auditSalt = 16
 //
 // A change, removal or insertion of an entry changes the hashes of all entries after it,
 // which then differ from every earlier copy. An erased detail changes no hash.
-// erased without that.
 func AuditHash(previous []byte, e AuditEntry) []byte {
 	b := hashed(nil, auditLabel)
 	b = hashed(b, string(previous))

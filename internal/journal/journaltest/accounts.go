@@ -45,7 +45,7 @@ var accounts = []part{
 		limited := journal.Circuit{State: journal.CircuitThrottled, Reason: "limited", Until: f.clock.now().Add(time.Minute), Since: f.clock.now()}
 		paused := journal.Circuit{State: journal.CircuitPaused, Reason: "operator", Since: f.clock.now()}
 		f.ok(f.j.SetCircuit(f.ctx, account, limited, &open))
-		f.ok(f.j.SetCircuit(f.ctx, account, paused, nil)) // a person
+		f.ok(f.j.SetCircuit(f.ctx, account, paused, nil)) // an operator
 		for _, was := range []journal.Circuit{limited, open, {State: journal.CircuitPaused, Reason: "token"}} {
 			want(f.T, f.j.SetCircuit(f.ctx, account, open, &was), journal.ErrStale)
 		}
@@ -76,16 +76,16 @@ var accounts = []part{
 		backingOff.Until = until
 		diff(f.T, backingOff, got[0].Circuit)
 		f.ok(f.j.ReserveTrial(f.ctx, account, got[0].Circuit, until.Add(time.Minute)))
-		// Who put it off takes that back, and a little off is the same.
+		// The replica that postponed the end can undo that. A small difference is ignored.
 		backingOff.Until = until.Add(time.Minute - 5*time.Millisecond)
 		f.ok(f.j.ReserveTrial(f.ctx, account, backingOff, f.clock.now()))
-		// An end that has passed is anybody's.
+		// An end in the past belongs to no replica.
 		backingOff.Until = until.Add(time.Hour)
 		f.ok(f.j.ReserveTrial(f.ctx, account, backingOff, until))
 		want(f.T, f.j.ReserveTrial(f.ctx, account, backingOff, until), journal.ErrStale)
 		want(f.T, f.j.ReserveTrial(f.ctx, "nobody", backingOff, until), journal.ErrNotFound)
 	}},
-	{"a trial leaves alone since when the circuit breaker is closed", func(f *fixture) {
+	{"a trial does not change since when the circuit breaker is not active", func(f *fixture) {
 		was := journal.Circuit{State: journal.CircuitBackingOff, Reason: "5xx", Until: f.clock.now(), Since: f.clock.now()}
 		f.ok(f.j.SetCircuit(f.ctx, account, was, nil))
 		f.clock.advance(time.Minute)
@@ -98,7 +98,7 @@ var accounts = []part{
 		f.ok(err)
 		diff(f.T, is, got[0].Circuit)
 	}},
-	{"a trial of a circuit breaker of which nobody knows since when it is closed leaves it so", func(f *fixture) {
+	{"a trial does not set an unknown time since when the circuit breaker is not active", func(f *fixture) {
 		circuit := journal.Circuit{State: journal.CircuitBackingOff, Reason: "5xx", Until: f.clock.now()}
 		f.ok(f.j.SetCircuit(f.ctx, account, circuit, nil))
 		was := circuit
@@ -118,7 +118,7 @@ var accounts = []part{
 	}},
 }
 
-// want fails unless err is target.
+// want fails the test unless err is target.
 func want(t *testing.T, err, target error) {
 	t.Helper()
 	if !errors.Is(err, target) {
@@ -126,7 +126,7 @@ func want(t *testing.T, err, target error) {
 	}
 }
 
-// diff compares; times are equal when their instants are, to the microsecond.
+// diff compares two values; times are equal if their instants are, to the microsecond.
 func diff(t *testing.T, want, got any) {
 	t.Helper()
 	if d := cmp.Diff(want, got, cmpopts.EquateApproxTime(0), cmpopts.EquateEmpty()); d != "" {

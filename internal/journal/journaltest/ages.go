@@ -8,14 +8,14 @@ import (
 
 const day = 24 * time.Hour
 
-// ages are about the time for which an account was closed.
+// ages tests the time for which an account's circuit breaker was not active.
 var ages = []part{
-	{"the time for which the circuit breaker is closed is told to who claims", func(f *fixture) {
+	{"a claim returns for how long the circuit breaker was not active", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.clock.advance(time.Hour)
 		f.circuit(journal.CircuitThrottled)
 		f.clock.advance(time.Hour)
-		f.circuit(journal.CircuitPaused) // closed all the same
+		f.circuit(journal.CircuitPaused) // as not active
 		f.ingest(f.address("s2", "e2", "b@example.com"))
 		f.clock.advance(20 * day)
 		f.closedFor("s1", 20*day+time.Hour)
@@ -43,7 +43,7 @@ var ages = []part{
 		f.clock.advance(day)
 		f.closedFor("s1", 2*day)
 	}},
-	{"a clock that goes back takes nothing away", func(f *fixture) {
+	{"a clock that is set back does not reduce it", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.circuit(journal.CircuitPaused)
 		f.clock.advance(2 * day)
@@ -65,7 +65,7 @@ var ages = []part{
 		f.clock.advance(time.Hour)
 		f.closedFor("s1", time.Hour)
 	}},
-	{"an account that is closed leaves others alone", func(f *fixture) {
+	{"an account that is not active does not affect others", func(f *fixture) {
 		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
 		f.ok(f.j.SetCircuit(f.ctx, "second", journal.Circuit{State: journal.CircuitPaused, Since: f.clock.now()}, nil))
 		f.ingest(f.address("s1", "e1", "a@example.com"))
@@ -79,7 +79,7 @@ func (f *fixture) circuit(s journal.CircuitState) {
 	f.ok(f.j.SetCircuit(f.ctx, account, journal.Circuit{State: s, Since: f.clock.now()}, nil))
 }
 
-// claimOne claims everything and gives back all but the shop's operation.
+// claimOne claims everything and releases all but the shop's operation.
 func (f *fixture) claimOne(shop string) (found journal.ClaimedOperation) {
 	f.Helper()
 	got, err := f.j.Claim(f.ctx, journal.ClaimRequest{Account: account, Kind: journal.Invite, Stage: journal.Call, Limit: 100, Lease: time.Minute})
@@ -97,7 +97,7 @@ func (f *fixture) claimOne(shop string) (found journal.ClaimedOperation) {
 	return found
 }
 
-// closedFor claims the shop's operation, looks at it and gives it back.
+// closedFor claims the shop's operation, compares the time and releases the operation.
 func (f *fixture) closedFor(shop string, want time.Duration) {
 	f.Helper()
 	o := f.claimOne(shop)

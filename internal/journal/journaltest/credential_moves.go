@@ -112,7 +112,7 @@ var credentialMoves = []part{
 		if err := f.j.MoveCredential(f.ctx, foreign); err == nil {
 			f.Fatal("another shop's credentials became current")
 		}
-		// Newer ones that are stored and not announced are seen.
+		// Newer credentials that are stored and not announced are visible.
 		o, id := f.sending(f.code("s", "e-newer", "newer"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Stored, Attempt: id, End: f.answered(200), Credential: f.credential(o, 2, "m-s"), Due: f.clock.now().Add(time.Hour)})
 		if c := f.current(); c.Newest != 2 || c.Credential.Version != 1 || c.NextVersion != 3 {

@@ -1,12 +1,10 @@
-// Package journaltest is the conformance suite of package journal: what every
-// database behind the contract must do, said once. [Run] knows nothing of the
-// database that it tests; how to open one, and how to open it again after a
-// crash, is the caller's part.
+// Package journaltest is the conformance suite of package journal. Every database behind
+// the contract must pass it. [Run] does not depend on the database: the caller opens it,
+// and opens it again after a crash.
 //
-// Time is the caller's clock, set by the suite: nothing here sleeps. Sealed
-// values and keyed digests come from a real keyset, because journals keep the
-// key's name beside them.
+// The suite sets the clock and never sleeps. Sealed values and keyed digests come from a
+// real keyset, because journals store the key's id with them.
 //
-// It does not test what is a database's own: files, locks, migrations, what a
-// power cut leaves, speed.
+// It does not test the parts that belong to one database: files, locks, migrations, power
+// cuts, speed.
 package journaltest

@@ -58,7 +58,7 @@ var emails = []part{
 		if _, err := f.mail(f.claimed(journal.Invite, journal.Call)); err != nil {
 			f.Fatalf("the same operation once more: %v", err)
 		}
-		// An attempt that never gets an end is not open for ever.
+		// An attempt without an end is not open for ever.
 		f.clock.advance(time.Minute - time.Second)
 		f.wantCooling(ops[1], began, false)
 	}},
@@ -96,8 +96,8 @@ var emails = []part{
 		f.send(ops[2])
 	}},
 	{"of those that are sent at the same moment one is let through", func(f *fixture) {
-		// Several addresses: what is asked for while the first is written is
-		// committed together.
+		// Several addresses: requests that arrive during the first write are committed
+		// together.
 		const addresses, shops = 6, 6
 		var es []journal.Event
 		for i := range addresses * shops {

@@ -100,7 +100,7 @@ var erasures = []part{
 		if c, err := f.j.PublishedCredential(f.ctx, shopKey("t")); err != nil || c.Version != 1 {
 			f.Errorf("another shop: %+v, %v", c, err)
 		}
-		// Nothing is begun for what came before.
+		// Earlier events begin no new operation.
 		if got := f.ingest(invite, f.code("s", "e-s", "s")); got.Repeated != 2 {
 			f.Fatalf("ingested %+v", got)
 		}

@@ -20,7 +20,7 @@ const (
 	topic   = schemas.TypeProviderSelected
 )
 
-// A clock is set by the test. The journal's time follows its differences.
+// A clock is set by the test. The journal's time follows its changes.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -38,7 +38,7 @@ func (c *clock) advance(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
-// A fixture is a journal with what a test needs around it.
+// A fixture is a journal with the helpers of a test.
 type fixture struct {
 	*testing.T
 	ctx    context.Context
@@ -77,8 +77,8 @@ func (f *fixture) ok(err error) {
 	}
 }
 
-// Plain is a planner of few rules: an open operation is joined, an ended one
-// runs again, anything else is new.
+// Plain is a planner with few rules: an event joins an open operation, begins the next run
+// of an ended one, and otherwise begins a new one.
 func Plain(e journal.Event, v journal.ShopView) journal.Plan {
 	switch {
 	case v.Same == nil:
@@ -99,7 +99,7 @@ func operationID(e journal.Event, generation int) uuid.UUID {
 
 func shopKey(shop string) journal.ShopKey { return journal.ShopKey{Account: account, Shop: shop} }
 
-// address and code make events; two of one id are the same event.
+// address and code return events; two with one id are the same event.
 func (f *fixture) address(shop, id, email string) journal.Event {
 	return MakeEvent(f.T, f.keys, journal.Invite, shopKey(shop), id, email, f.clock.now())
 }
@@ -108,7 +108,7 @@ func (f *fixture) code(shop, id, code string) journal.Event {
 	return MakeEvent(f.T, f.keys, journal.Activate, shopKey(shop), id, code, f.clock.now())
 }
 
-// MakeEvent makes an event as a consumer would.
+// MakeEvent returns an event as a consumer makes it.
 func MakeEvent(t testing.TB, keys *keyset.Set, kind journal.Kind, shop journal.ShopKey, id, subject string, at time.Time) journal.Event {
 	t.Helper()
 	domain, typ := keyset.DomainAddress, schemas.TypeProviderSelected
@@ -141,7 +141,7 @@ func MakeEvent(t testing.TB, keys *keyset.Set, kind journal.Kind, shop journal.S
 	return e
 }
 
-// MakeDraft makes an outgoing event whose value tells its id and sequence.
+// MakeDraft returns an outgoing event whose value contains its id and sequence.
 func MakeDraft(id uuid.UUID, typ string, shop journal.ShopKey) journal.Draft {
 	return journal.Draft{ID: id, Type: typ, Freeze: func(sequence int64) (schemas.Message, error) {
 		return schemas.Message{
@@ -151,7 +151,7 @@ func MakeDraft(id uuid.UUID, typ string, shop journal.ShopKey) journal.Draft {
 	}}
 }
 
-// batch lays events into the next offsets of partition 0.
+// batch puts events at the next offsets of partition 0.
 func (f *fixture) batch(es ...journal.Event) journal.Batch {
 	b := journal.Batch{Topic: topic, From: f.next, Next: f.next + int64(len(es)), Events: es}
 	for i := range es {
@@ -185,7 +185,7 @@ func (f *fixture) claimed(kind journal.Kind, stage journal.Stage) journal.Claime
 	return got[0]
 }
 
-// idle makes sure that nothing can be claimed.
+// idle checks that nothing can be claimed.
 func (f *fixture) idle(kind journal.Kind, stage journal.Stage) {
 	f.Helper()
 	if got := f.claim(kind, stage, 10); len(got) != 0 {
@@ -193,7 +193,7 @@ func (f *fixture) idle(kind journal.Kind, stage journal.Stage) {
 	}
 }
 
-// wide is a permit that nothing here uses up.
+// wide is a permit that no test uses up.
 func wide() journal.Permit {
 	return journal.Permit{RateLimit: "account/" + account, Limit: 1_000_000, Window: 30 * time.Second, Slack: time.Minute}
 }
@@ -209,7 +209,7 @@ func sendOf(o journal.ClaimedOperation, ps ...journal.Permit) journal.AttemptSta
 	return journal.AttemptStart{Ref: o.Ref, Attempt: o.Attempts + 1, SendBy: 5 * time.Second, Deadline: 30 * time.Second, Permits: ps}
 }
 
-// sending brings the shop's new invitation or activation into sending.
+// sending moves the shop's new invitation or activation to state sending.
 func (f *fixture) sending(e journal.Event) (journal.ClaimedOperation, journal.AttemptID) {
 	f.Helper()
 	f.ingest(e)
@@ -250,7 +250,7 @@ func (f *fixture) finish(o journal.ClaimedOperation, publish ...journal.Draft) {
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Done, Attempt: id, End: f.answered(200), Publish: publish})
 }
 
-// state looks an operation up.
+// state returns an operation.
 func (f *fixture) state(id uuid.UUID) journal.OperationDetail {
 	f.Helper()
 	d, err := f.j.Operation(f.ctx, id)
@@ -277,12 +277,12 @@ type Queueing struct {
 	queued chan struct{}
 }
 
-// NewQueueing makes one of ctx.
+// NewQueueing returns one over ctx.
 func NewQueueing(ctx context.Context) *Queueing {
 	return &Queueing{Context: ctx, queued: make(chan struct{})}
 }
 
-// Done is that of the context beneath.
+// Done returns the channel of the wrapped context.
 func (q *Queueing) Done() <-chan struct{} {
 	q.once.Do(func() { close(q.queued) })
 	return q.Context.Done()

@@ -7,7 +7,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// importing asks for an import in the account, and returns the waiting intent.
+// importing requests an import in the account, and returns the waiting intent.
 func (f *fixture) importing() journal.PendingIntent {
 	f.Helper()
 	sealed, err := f.keys.Seal([]byte("token"), "import")

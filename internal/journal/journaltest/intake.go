@@ -439,7 +439,7 @@ func testDeselected(f *fixture) {
 	if out := pending(f); len(out) != 0 {
 		f.Fatalf("%d events were published", len(out))
 	}
-	// One that was cancelled can be asked for again, and cancelled again.
+	// A canceled invitation can be requested again, and canceled again.
 	for i := range 2 {
 		f.ingest(f.address("s3", fmt.Sprint("again", i), "s3@x.test"))
 		diff(f.T, []journal.State{journal.Planned}, states("s3"))

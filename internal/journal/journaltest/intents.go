@@ -24,7 +24,7 @@ func (f *fixture) asked(operation uuid.UUID, act string) journal.Intent {
 	return i
 }
 
-// pendingIntent expects exactly one that waits.
+// pendingIntent expects exactly one waiting intent.
 func (f *fixture) pendingIntent() journal.PendingIntent {
 	f.Helper()
 	got, err := f.j.PendingIntents(f.ctx, 10)
@@ -52,7 +52,7 @@ func acts(f *fixture) (list []string) {
 	return list
 }
 
-// inAttention brings a new activation there, in doubt.
+// inAttention brings a new activation into attention, in doubt.
 func inAttention(f *fixture, code string) journal.ClaimedOperation {
 	f.Helper()
 	o := unknown(f, "s", code)
@@ -176,7 +176,7 @@ var intents = []part{
 		refused := *performed(got)
 		refused.State = journal.IntentRefused
 		f.ok(f.j.EndIntent(f.ctx, refused))
-		// The other worker's transition, decided on the same look.
+		// The other worker's transition, which it decided from the same state.
 		want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: got.Target.Ref, From: journal.Attention, To: journal.Done, Intent: performed(got)}), journal.ErrStale)
 		f.wantState(o.UUID, journal.Attention)
 		if len(acts(f)) != 2 {
@@ -249,7 +249,7 @@ var intents = []part{
 		if s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(other, id, "answer")); err != nil || !mine || s != journal.Received {
 			f.Fatal(s, mine, err)
 		}
-		// A late answer of the operation is compared with it.
+		// A late response of the operation is compared with it.
 		if s, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, f.state(o.UUID).Tries[0].ID, "late")); err != nil || s != journal.Done {
 			f.Fatal(s, err)
 		}
@@ -266,7 +266,7 @@ var intents = []part{
 		ask := func(k int) error {
 			return f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: account, Note: fmt.Sprint(k)}, journal.AuditEntry{Act: "asked"})
 		}
-		const edge = 3 // those whose order is looked at; the others are asked for at once
+		const edge = 3 // those whose order is checked; the others are appended concurrently
 		for k := range edge {
 			f.ok(ask(k))
 		}

@@ -118,7 +118,7 @@ var lanes = []part{
 		if s, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "late")); err != nil || s != journal.Received {
 			f.Fatal(s, err)
 		}
-		// Two are in the lane now; neither's end starts a third beside the other.
+		// Two are in the lane now; the end of neither starts a third beside the other.
 		f.finish(second)
 		f.idle(journal.Activate, journal.Call)
 		settle := f.claimed(journal.Activate, journal.Settle)
@@ -155,7 +155,7 @@ var lanes = []part{
 		behind.Ref = second.Ref
 		f.apply(behind)
 		f.idle(journal.Invite, journal.Call)
-		// It was never sent: another choice of provider ends it wherever it is.
+		// It was never sent: another choice of provider ends it in any state.
 		_, err = f.j.Ingest(f.ctx, journal.Batch{Topic: topic, From: f.next, Next: f.next, Deselected: []journal.ShopKey{shopKey("s")}})
 		f.ok(err)
 		f.wantState(invite.UUID, journal.Superseded)

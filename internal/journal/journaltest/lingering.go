@@ -6,7 +6,7 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// A request begun later is under way when the answer to the first one comes: the
+// A request that began later is in flight when the response to the first one arrives: the
 // shop's next request must not begin beside it.
 func testReceiptBesideARequest(f *fixture) {
 	slack := wide().Slack

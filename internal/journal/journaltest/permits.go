@@ -230,10 +230,9 @@ var permits = []part{
 	{"no window ever holds more than the limit", testWindows},
 }
 
-// testWindows makes attempts as fast as it is allowed to, with answers, losses
-// and crashes, and then counts every window: a server may have counted a
-// request at any time from its start to its answer, and one that got none
-// until its slack is over.
+// testWindows makes attempts as fast as permitted, with responses, losses and crashes, and
+// then counts every window. A server may have counted a request at any time from its start
+// to its response or, without a response, to the end of its slack.
 func testWindows(f *fixture) {
 	const limit = 7
 	p := narrow(limit)
@@ -273,8 +272,8 @@ func testWindows(f *fixture) {
 	if len(spans) < 50 {
 		f.Fatalf("only %d attempts were made", len(spans))
 	}
-	// The worst window ends where some request was counted at the latest and
-	// takes in all that can be counted within it.
+	// The worst window ends with the latest possible count of a request, and contains all
+	// that can be counted within it.
 	for _, last := range spans {
 		n := 0
 		for _, s := range spans {

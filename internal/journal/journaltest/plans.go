@@ -63,7 +63,7 @@ var plans = []part{
 		if seen == nil || seen.Changed.IsZero() || seen.Shop != shopKey("s1") || !seen.SameSubject || seen.State != journal.Planned {
 			f.Fatalf("the planner saw %+v", seen)
 		}
-		// What waits for a person neither runs nor owns the code.
+		// An operation in attention neither runs nor owns the code.
 		if got := f.claim(journal.Activate, journal.Call, 10); len(got) != 1 || got[0].Shop != shopKey("s1") {
 			f.Fatalf("claimed %+v", got)
 		}
@@ -208,7 +208,7 @@ var plans = []part{
 			!again.Planned.Equal(f.clock.now()) || again.Ref.Claim == o.Ref.Claim {
 			f.Fatalf("the new run is %+v", again)
 		}
-		// The old run's receipt is history.
+		// The receipt of the earlier run does not count any more.
 		f.send(again)
 		f.clock.advance(time.Hour)
 		_, _, err = f.j.ReleaseExpiredLeases(f.ctx)

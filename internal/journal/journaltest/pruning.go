@@ -13,7 +13,7 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// kept is how old things become before these tests forget them.
+// kept is how old rows become before these tests prune them.
 const kept = 30 * day
 
 // invitedAgain sends invitations to one address, all but the last of which can be pruned
@@ -35,7 +35,7 @@ func (f *fixture) invitedAgain(times int) (os []journal.ClaimedOperation) {
 	return os
 }
 
-// pruning is about what is pruned, and what stays.
+// pruning tests which rows are pruned, and which stay.
 var pruning = []part{
 	{"the inbox is pruned when it is old, and no event twice before that", func(f *fixture) {
 		old, young := f.code("s", "old", "1"), f.code("s", "young", "2")
@@ -54,7 +54,7 @@ var pruning = []part{
 		if got := f.ingest(old); got.Accepted != 1 {
 			f.Fatalf("after its time: %+v", got)
 		}
-		// Its code is known all the same: a new run of the same operation.
+		// Its code is still known: a new run of the same operation.
 		if o := f.claimed(journal.Activate, journal.Call); o.Run != 2 || o.Attempts != 1 || o.EventID != "old" {
 			f.Fatalf("claimed %+v", o)
 		}
@@ -86,7 +86,7 @@ var pruning = []part{
 		waits := unknown(f, "b", "b")
 		f.apply(journal.Transition{Ref: waits.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
 		open, id := f.sending(f.code("c", "c", "c"))
-		// Superseded while a request has no end: its answer may still come.
+		// Superseded while a request has no end: its response may still arrive.
 		f.clock.advance(time.Hour)
 		_, _, err := f.j.ReleaseExpiredLeases(f.ctx)
 		f.ok(err)
@@ -136,7 +136,7 @@ var pruning = []part{
 		if left := f.pending(); len(left) != 1 || left[0].Event != last.ID {
 			f.Fatalf("waits to be published: %+v", left)
 		}
-		// What is known of where the topics end is kept.
+		// The known ends of the topics are retained.
 		ends, err := f.j.PublishedOffsets(f.ctx)
 		f.ok(err)
 		if want := []journal.Position{{Topic: "activated", Partition: 1, Next: out[4].Row}, {Topic: "later", Partition: 1, Next: out[5].Row}, {Topic: "x", Partition: 1, Next: out[6].Row}}; !slices.Equal(ends, want) {
@@ -274,10 +274,10 @@ var pruning = []part{
 	}},
 }
 
-// age makes all that is there old enough to be pruned.
+// age makes all rows old enough to be pruned.
 func (f *fixture) age() { f.clock.advance(kept + time.Hour) }
 
-// prune forgets all that can be, as after a year of work.
+// prune deletes all rows that can be deleted, as after a year of uptime.
 func (f *fixture) prune() {
 	f.Helper()
 	for _, what := range journal.PruneTargets() {
@@ -285,7 +285,7 @@ func (f *fixture) prune() {
 	}
 }
 
-// pruneAll forgets what can be of one kind, and counts the rows.
+// pruneAll deletes all rows of one kind that can be deleted, and counts them.
 func (f *fixture) pruneAll(what journal.PruneTarget, keep time.Duration, limit int) (rows int) {
 	f.Helper()
 	for after, worked := int64(0), 365*day; ; worked = 0 {
@@ -325,8 +325,8 @@ func (f *fixture) publishAll() {
 	f.publish(f.pending()...)
 }
 
-// activates makes a shop active with a new code; the event that says so is not
-// its last.
+// activates makes a shop active with a new code. The event that announces it is not its
+// last.
 func (f *fixture) activates(shop string) journal.Draft {
 	f.Helper()
 	f.ingest(f.code(shop, uuid.NewString(), uuid.NewString()))
@@ -354,7 +354,7 @@ func testPruneSteps(f *fixture) {
 		return got
 	}
 	first := step(0, 4)
-	// Of the first only the identity goes.
+	// Only the identity of the first is erased.
 	if first.Rows != 4 || first.Next == 0 {
 		f.Fatalf("the first step: %+v", first)
 	}
@@ -384,14 +384,15 @@ func testPruneTime(f *fixture) {
 	if n := left(time.Minute); n != 6 {
 		f.Fatalf("%d are left of what is young", n)
 	}
-	// Ten years on, as the clock says: it was set, or nobody was at work.
+	// The clock advances by ten years: it was set, or no worker ran.
 	f.clock.advance(3650 * day)
 	f.crash()
 	f.ingest(f.code("s", "now", "1"))
 	if n := left(0); n != 7 {
 		f.Fatalf("%d are left, and nobody was at work", n)
 	}
-	// The time began with the oldest event, five days ago and kept days before it is old.
+	// The pruning time began with the oldest event, five days ago. That event is old after
+	// kept days.
 	for hours := range 50 {
 		f.clock.advance(time.Hour)
 		if n := left(time.Hour); n != 7 && hours < 29 {

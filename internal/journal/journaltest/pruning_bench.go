@@ -15,7 +15,7 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// What MeasurePruning lays into a journal, and how it works beside it.
+// The rows that MeasurePruning inserts, and its work beside them.
 const (
 	prunedShops      = 2000
 	prunedRepeats    = 9 // of each shop's event
@@ -25,8 +25,8 @@ const (
 	forgettingRest   = 10 * time.Millisecond
 )
 
-// Keeping is a planner that makes an operation of each new code or address, and
-// nothing of an event that comes later.
+// Keeping is a planner that begins an operation for each new code or address, and nothing
+// for a later event.
 func Keeping(e journal.Event, v journal.ShopView) journal.Plan {
 	if v.Same != nil {
 		return journal.Plan{}
@@ -34,10 +34,10 @@ func Keeping(e journal.Event, v journal.ShopView) journal.Plan {
 	return Plain(e, v)
 }
 
-// MeasurePruning makes shops active, with more events of each, lets them
-// become old, and measures how many bytes of a shop stay, and for how long answers
-// take to be durable without and with Prune beside them. The journal plans as
-// Keeping; later moves its clock, used tells how many bytes are in use.
+// MeasurePruning makes shops active, with more events of each, and lets them become old.
+// It measures how many bytes of a shop remain, and for how long responses take to be
+// durable, with and without Prune beside them. The journal's planner is Keeping. Later
+// advances its clock; used returns how many bytes are in use.
 func MeasurePruning(b *testing.B, j journal.Journal, keys *keyset.Set, later func(time.Duration), used func() int64) {
 	b.Helper()
 	m := &measure{B: b, j: j, keys: keys}
@@ -106,7 +106,7 @@ func (m *measure) ok(err error) {
 	}
 }
 
-// event is of shop i; each is another event.
+// event returns an event of shop i, a new one each time.
 func (m *measure) event(i int) journal.Event {
 	e := MakeEvent(m, m.keys, journal.Activate, shopKey(fmt.Sprintf("shop-%07d", i)), fmt.Sprintf("event-%d-of-%d", m.next, i), fmt.Sprintf("code-%d", i), time.Now())
 	e.Offset = m.next
@@ -153,8 +153,8 @@ func (m *measure) claim(n int) []journal.ClaimedOperation {
 	return got
 }
 
-// work takes operations to their ends, some beside each other, and notes for
-// how long each answer took to be durable.
+// work takes operations to their ends, some concurrently, and measures for how long each
+// response took to be durable.
 func (m *measure) work(os []journal.ClaimedOperation, took func(time.Duration)) {
 	var all errgroup.Group
 	all.SetLimit(forgettingAtOnce)
@@ -199,8 +199,8 @@ func (m *measure) publish() {
 	}
 }
 
-// phase works for some time, with something beside it, and returns how long the
-// answers took, the shortest first.
+// phase works for some time, with beside running, and returns how long the responses took,
+// the shortest first.
 func (m *measure) phase(beside func(context.Context)) (took []time.Duration) {
 	ctx, cancel := context.WithTimeout(m.Context(), pruningFor)
 	defer cancel()

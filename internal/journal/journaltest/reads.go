@@ -182,7 +182,7 @@ var reads = []part{
 		f.ingest(f.address("s", "e", "a@x.test"))
 		o := f.claimed(journal.Invite, journal.Call)
 		f.ok(f.j.AppendAudit(f.ctx, journal.AuditEntry{Act: "first"}, journal.AuditEntry{Act: "second", Subject: "s"}))
-		// An entry of a step that fails leaves no gap.
+		// An entry of a failed step leaves no gap.
 		want(f.T, f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: "nobody"}, journal.AuditEntry{Act: "never"}), journal.ErrNotFound)
 		f.ok(f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "probe", Operation: o.UUID}, journal.AuditEntry{Actor: "anna", Act: "probe.asked"}))
 		f.crash()

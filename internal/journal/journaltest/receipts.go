@@ -19,7 +19,7 @@ var receipts = []part{
 		if !d.Tries[0].HasReceipt || d.Tries[0].End == nil || d.Tries[0].End.Status != 200 || d.Tries[0].End.RequestID != "req-1" || !d.Tries[0].End.Answered {
 			f.Fatalf("tries are %+v", d.Tries)
 		}
-		// A second try after an error changes nothing.
+		// A repeated call after an error changes nothing.
 		if s, mine, err := f.j.SaveResponse(f.ctx, r); err != nil || s != journal.Received || !mine {
 			f.Fatal(s, mine, err)
 		}
@@ -111,7 +111,7 @@ var receipts = []part{
 		if !signalled(f.j.Changed()) {
 			f.Error("no signal")
 		}
-		// Whoever was settling it as unknown is too late.
+		// The worker that was settling it as unknown is too late.
 		want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: settling.Ref, From: journal.Unknown, To: journal.Attention}), journal.ErrStale)
 		got := f.claimed(journal.Activate, journal.Settle)
 		if got.State != journal.Received || got.Receipt == nil || !got.Doubt {
@@ -159,7 +159,7 @@ var receipts = []part{
 		probeID := f.send(probe)
 		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(probe, probeID, "probe"))
 		f.ok(err)
-		// The first one's answer, of which nobody knew.
+		// The first one's response, which arrives late.
 		s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, probeID-1, "first"))
 		if err != nil || s != journal.Received || mine {
 			f.Fatal(s, mine, err)
@@ -188,7 +188,7 @@ var receipts = []part{
 		if got.State != journal.Received || got.Receipt == nil || string(got.Receipt.Sealed) != string(r.Sealed) || !got.Receipt.At.Equal(f.clock.now()) {
 			f.Fatalf("claimed %+v", got)
 		}
-		// The answer of a process that is gone comes to nothing twice.
+		// A repeated save of a response of an earlier process has no effect.
 		if s, mine, err := f.j.SaveResponse(f.ctx, r); err != nil || s != journal.Received || mine {
 			f.Fatal(s, mine, err)
 		}
@@ -247,7 +247,7 @@ func testReceiptBeforeAnAnswer(f *fixture) {
 	late(o, id)
 	_, err := f.j.BeginAttempt(f.ctx, sendOf(again, wide()))
 	want(f.T, err, journal.ErrStale)
-	// Sending again, by another claim: what comes of that is compared.
+	// Sending again, by another claim: the result of that is compared.
 	o, id = f.sending(f.code("sending", "e2", "2"))
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
 	again = f.claimed(journal.Activate, journal.Call)
@@ -315,7 +315,8 @@ func testReceiptAfterTheEnd(f *fixture) {
 			f.Fatalf("the journal says %+v", d)
 		}
 	}
-	// In attention over an answer; what a person does meanwhile forgets nothing.
+	// In attention because of a response. An operator's action meanwhile does not lose the
+	// response.
 	o, id := f.sending(f.code("s", "e5", "5"))
 	_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "broken"))
 	f.ok(err)

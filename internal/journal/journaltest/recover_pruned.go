@@ -9,8 +9,8 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// testRecoverPruned recovers a journal that has pruned what a recovery
-// looks at: events, requests and published results.
+// testRecoverPruned recovers a journal that has pruned rows that a recovery uses: events,
+// requests and published results.
 func testRecoverPruned(f *fixture) {
 	shop := shopKey("s")
 	for i := range 3 {
@@ -19,7 +19,7 @@ func testRecoverPruned(f *fixture) {
 		f.finish(o, f.draft(o, schemas.TypeActivated))
 	}
 	out := f.pending()
-	// In another order than that of the outbox: what stays is not what lies last.
+	// In another order than that of the outbox: the rows that stay are not the last ones.
 	f.ok(f.j.MarkPublished(f.ctx, []journal.Published{
 		{Row: out[0].Row, Partition: 3, Offset: 50}, {Row: out[1].Row, Partition: 3, Offset: 51}, {Row: out[2].Row, Partition: 3, Offset: 40},
 	}))

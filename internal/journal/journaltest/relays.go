@@ -72,7 +72,7 @@ var relays = []part{
 		leaseOf(f)
 		f.crash()
 		f.clock.advance(-24 * time.Hour)
-		// It is asked for every second.
+		// The lease is requested every second.
 		for i := 0; ; i++ {
 			_, err := f.j.AcquireLease(f.ctx)
 			if err == nil {

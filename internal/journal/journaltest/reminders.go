@@ -20,8 +20,8 @@ func (f *fixture) invited(shop, id string, after time.Duration) journal.ClaimedO
 	return o
 }
 
-// remind publishes the reminders that are due, each with another one after the given
-// time, 0 for none. It returns the shops that were asked about, and the events.
+// remind publishes the due reminders and makes the next one of each due after the given
+// time, 0 for none. It returns the invitations that the planner saw, and the events.
 func (f *fixture) remind(limit int, next time.Duration) (asked []journal.Invitation, queued []journal.Invitation) {
 	f.Helper()
 	n, queued, err := f.j.Remind(f.ctx, limit, 10*time.Hour, func(x journal.Invitation) journal.ReminderPlan {
@@ -42,7 +42,7 @@ func (f *fixture) remind(limit int, next time.Duration) (asked []journal.Invitat
 	return asked, queued
 }
 
-// silent makes sure that no shop is to be reminded within the horizon.
+// silent checks that no shop is to be reminded within the horizon.
 func (f *fixture) silent() {
 	f.Helper()
 	f.clock.advance(9 * time.Hour)

@@ -62,7 +62,7 @@ var reseals = []part{
 		if rows[0].Rows != 0 || rows[1].Rows != 13 || len(rows[1].Columns) != 5 || rows[2].Rows == 0 {
 			f.Errorf("%+v", rows)
 		}
-		// What is stored with the new key works as before.
+		// Values that are sealed with the new key work as before.
 		list, err := f.j.Claim(f.ctx, journal.ClaimRequest{Account: account, Kind: journal.Activate, Stage: journal.Settle, Limit: 3, Lease: time.Minute})
 		if err != nil || len(list) != 3 {
 			f.Fatal(len(list), err)

@@ -36,7 +36,7 @@ var restart = []part{
 			f.Fatalf("claimed %+v", p)
 		}
 		want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: os[1].Ref, From: journal.Claimed, To: journal.Done}), journal.ErrStale)
-		// The answer was saved elsewhere and comes late: it is not lost.
+		// The response was saved elsewhere and arrives late: it is not lost.
 		if s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(os[0], id, "late")); err != nil || s != journal.Received || mine {
 			f.Fatal(s, mine, err)
 		}

@@ -13,8 +13,8 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// restorer is one of few rules: what was published ends an operation, and what
-// is left is unknown, or, behind others, in doubt.
+// restorer has few rules: a published result ends an operation. The rest becomes unknown
+// or, behind others, in doubt.
 func restorer(o journal.RestoredOperation) journal.Restoration {
 	switch {
 	case len(o.Results) > 0:
@@ -41,8 +41,8 @@ func announced(e journal.Event, sequence, offset int64) journal.PublishedEvent {
 	}
 }
 
-// announcedIn is an activation whose secret is in OpenBao, with a version of that
-// store, as it lies in the topic.
+// announcedIn is an activation whose secret is in OpenBao, with a version of that store,
+// as the topic has it.
 func announcedIn(e journal.Event, sequence, version int64) journal.PublishedEvent {
 	a := announced(e, sequence, sequence)
 	ref := schemas.Reference{Store: schemas.StoreOpenBao, Mount: "secret", Account: e.Shop.Account, Shop: e.Shop.Shop, Version: version}
@@ -62,7 +62,8 @@ func announcedIn(e journal.Event, sequence, version int64) journal.PublishedEven
 	return a
 }
 
-// byReference is a restorer that takes over what was published, and keeps what it saw.
+// byReference is a restorer that takes over published activations, and records the
+// operations in seen.
 func byReference(seen map[uuid.UUID]journal.RestoredOperation) journal.Restorer {
 	return func(o journal.RestoredOperation) journal.Restoration {
 		if len(o.Results) == 0 {
@@ -129,7 +130,7 @@ func (f *fixture) takeOver(as ...journal.PublishedEvent) journal.ImportResult {
 	return got
 }
 
-// restore asks page by page and adds the words up.
+// restore restores page by page and adds the outcomes up.
 func (f *fixture) restore(last bool, limit int) map[string]int {
 	f.Helper()
 	words := map[string]int{}
@@ -220,8 +221,7 @@ var restores = []part{
 		f.recover(restorer)
 		spent, open := f.code("s1", "e1", "1"), f.code("s2", "e2", "2")
 		f.takeOver(announced(spent, 3, 1))
-		// The same code again, after what was published: it runs anew, and that
-		// run is in doubt.
+		// The same code again, after its result was published: its next run is in doubt.
 		f.ingest(spent, open, f.code("s1", "e3", "1"))
 		diff(f.T, map[string]int{"published": 1, "unknown": 2}, f.restore(true, 1))
 		d := f.state(operationID(spent, 0))

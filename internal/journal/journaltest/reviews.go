@@ -31,7 +31,7 @@ var reviews = []part{
 		if got := f.reviews(true, 10); len(got.Reviews) != 0 {
 			f.Fatalf("claimed twice: %+v", got)
 		}
-		// Its holder is gone: another gets it, and the first is too late.
+		// Its worker is gone: another one claims it, and the first is too late.
 		f.clock.advance(time.Minute)
 		again := f.reviews(false, 10).Reviews
 		if len(again) != 1 {
@@ -194,7 +194,7 @@ func testReviewAnswers(f *fixture) {
 	check(0, map[string]bool{"b": true}, 0)
 	look("a", journal.ReviewRefused)
 	check(1, map[string]bool{"a": true, "b": true}, 2)
-	// A new activation whose credentials work is as good.
+	// A new activation with working credentials has the same effect.
 	reviewed(f, "c", time.Hour, true)
 	check(0, map[string]bool{"a": true, "b": true}, 3)
 }
@@ -220,7 +220,7 @@ func testReviewMoves(f *fixture) {
 	back := &journal.ActivationMove{From: journal.Attention, To: journal.Done, Was: "credentials_invalid", Reason: "activated"}
 	f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewAccepted, State: journal.CredentialVerified, Move: back, Publish: []journal.Draft{f.reviewEvent(v, 2)}})
 	f.wantState(o.UUID, journal.Done)
-	// In attention for another reason, and not ended: left alone.
+	// In attention for another reason, and not ended: unchanged.
 	v = f.review()
 	f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewRefused, State: journal.CredentialInvalid, Move: &journal.ActivationMove{From: journal.Done, To: journal.Attention, Reason: "second_token"}})
 	f.endReview(f.review(), journal.ReviewEnd{Answer: journal.ReviewAccepted, State: journal.CredentialVerified, Move: back})
@@ -258,14 +258,14 @@ func testReviewReplaced(f *fixture) {
 	if next.Credential.Version != 2 || next.Operation != o.UUID || next.State != journal.CredentialVerified || next.Events != 0 || !next.Refused.IsZero() {
 		f.Fatalf("claimed %+v", next)
 	}
-	// The older one's receipts are kept for nothing any more.
+	// The responses of the older one are not needed any more.
 	f.clock.advance(time.Minute)
 	if n := f.pruneAll(journal.PruneResponses, 0, 10); n != 2 {
 		f.Fatal(n)
 	}
 }
 
-// reviewed brings a new shop to its activation, whose review is due then.
+// reviewed brings a new shop to its activation, whose review is then due.
 func reviewed(f *fixture, shop string, due time.Duration, works bool) (*journal.Credential, journal.ClaimedOperation) {
 	f.Helper()
 	o, id := f.sending(f.code(shop, "e-"+shop, shop))
@@ -287,7 +287,7 @@ func (f *fixture) reviews(routine bool, limit int) journal.ClaimedReviews {
 	return got
 }
 
-// review claims exactly one.
+// review claims exactly one review.
 func (f *fixture) review() journal.Review {
 	f.Helper()
 	got := f.reviews(true, 10).Reviews

@@ -105,7 +105,7 @@ var sending = []part{
 	}},
 }
 
-// crashless makes sure that the attempt is in the journal as it was made.
+// crashless checks that the attempt is in the journal as it was made.
 func (f *fixture) crashless(o journal.ClaimedOperation, id journal.AttemptID) {
 	f.Helper()
 	d := f.state(o.UUID)

@@ -11,7 +11,8 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// disconnecting asks that the shop "s" be disconnected, and returns the waiting intent.
+// disconnecting requests that the shop "s" be disconnected, and returns the waiting
+// intent.
 func (f *fixture) disconnecting() journal.PendingIntent {
 	f.Helper()
 	const shop = "s"
@@ -43,7 +44,7 @@ func (f *fixture) destructions(limit int) []journal.Destruction {
 
 var destroyed = journal.AuditEntry{Actor: "worker", Act: "credentials.destroyed"}
 
-// disconnectedSince is the event of a disconnect, as it lies in the topic.
+// disconnectedSince is the event of a disconnect, as the topic has it.
 func disconnectedSince(e journal.Event, sequence int64, at, destroyAfter time.Time) journal.PublishedEvent {
 	operation := operationID(e, 0)
 	id := schemas.EventID(operation, 1, schemas.TypeDisconnected)
@@ -94,7 +95,7 @@ var shopActions = []part{
 		if a := acts(f); a[0] != "disconnect.performed" {
 			f.Fatalf("the audit is %v", a)
 		}
-		// The responses of the activation are kept for nothing any more.
+		// The responses of the activation are not needed any more.
 		f.clock.advance(time.Minute)
 		if n := f.pruneAll(journal.PruneResponses, 0, 10); n != 1 {
 			f.Fatal(n)
@@ -267,7 +268,7 @@ var shopActions = []part{
 			f.Fatalf("destroyed %v", got)
 		}
 		rotated(3, f.clock.now().Add(2*time.Hour))
-		// What was to be destroyed earlier stays so.
+		// An earlier time of destruction does not change.
 		rotated(4, f.clock.now().Add(3*time.Hour))
 		f.publishAll()
 		f.clock.advance(2 * time.Hour)

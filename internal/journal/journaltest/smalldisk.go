@@ -14,10 +14,10 @@ import (
 // smallDiskVariable names the test that a child process runs on a small disk.
 const smallDiskVariable = "INVOICEBOX_TEST_SMALL_DISK"
 
-// OnSmallDisk runs a test on a file system of its own of so many bytes, so that
-// the disk can really be full. That needs namespaces of the kernel, so the test
-// runs in a child process; where the system does not allow it, it is skipped.
-// Only a whole test can do so, not a part of one.
+// OnSmallDisk runs a test on a file system of its own with the given number of bytes, so
+// that the disk can really be full. That needs namespaces of the kernel, so the test runs
+// in a child process; if the system does not permit that, it is skipped. It must be called
+// by a whole test, not by a subtest.
 func OnSmallDisk(t *testing.T, bytes int, test func(t *testing.T, folder string)) {
 	t.Helper()
 	if os.Getenv(smallDiskVariable) == t.Name() {
@@ -48,8 +48,8 @@ func OnSmallDisk(t *testing.T, bytes int, test func(t *testing.T, folder string)
 	}
 }
 
-// Ballast fills the rest of a disk, but for so many bytes, and returns the way
-// to take it away again.
+// Ballast fills a disk except for the given number of bytes, and returns a function that
+// removes it.
 func Ballast(t *testing.T, folder string, leave int64) (drop func()) {
 	t.Helper()
 	path := filepath.Join(folder, "ballast")

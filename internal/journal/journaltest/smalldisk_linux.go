@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// apart gives a command namespaces of its own, in which it may mount.
+// apart runs a command in namespaces of its own, in which it may mount.
 func apart(cmd *exec.Cmd) bool {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,

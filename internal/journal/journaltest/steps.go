@@ -15,17 +15,17 @@ import (
 	"invoicebox-worker/schemas"
 )
 
-// A Past is what a journal holds before the steps in it are measured: operations
-// that are done and that wait, spread evenly over so many shops. Of those that
-// wait the head of each shop is due in an hour, the rest is queued behind it.
+// A Past is the content of a journal before its steps are measured: done and waiting
+// operations, divided evenly among the shops. The first waiting operation of each shop is
+// due in an hour, and the others are queued behind it.
 type Past struct {
 	Name                 string
 	Done, Waiting, Shops int
 }
 
-// Pasts are those that MeasureSteps is for. INVOICEBOX_BENCH_DONE is how many
-// operations are done, 10,000 without it; a fifth as many wait, for a tenth as many
-// shops, and in the other one a twentieth, all for one shop.
+// Pasts are the pasts for MeasureSteps. INVOICEBOX_BENCH_DONE is the number of done
+// operations, 10,000 by default. In the first past a fifth as many wait, for a tenth as
+// many shops. In the second a twentieth as many wait, all for one shop.
 func Pasts(b *testing.B) []Past {
 	b.Helper()
 	done := 10_000
@@ -45,9 +45,9 @@ type Measured struct {
 	cost func() (statements, trips int64)
 }
 
-// NewMeasured brings the account and the position into a journal that has
-// none. Cost tells how many statements its writer has sent so far, and in how many
-// round trips; nil where there are none.
+// NewMeasured inserts the account and the position into an empty journal. Cost returns how
+// many statements its writer has sent so far, and in how many round trips; nil if there
+// are none.
 func NewMeasured(b *testing.B, j journal.Journal, keys *keyset.Set, cost func() (statements, trips int64)) *Measured {
 	b.Helper()
 	m := &measure{B: b, j: j, keys: keys}
@@ -56,7 +56,7 @@ func NewMeasured(b *testing.B, j journal.Journal, keys *keyset.Set, cost func() 
 	return &Measured{m, cost}
 }
 
-// The steps of an operation that are measured, each apart from the others.
+// The measured steps of an operation, each by itself.
 const (
 	stepIngest = iota
 	stepClaim
@@ -71,17 +71,17 @@ var stepNames = [steps]string{"ingest", "claim", "send", "receive", "complete", 
 
 const stepRounds = 30
 
-// MeasureSteps measures the steps of operations in an empty journal and in one
-// with a past, in turns, one operation at a time and a hundred: the median of the
-// time of an operation's step, the ratio of the two, and what the steps cost in
-// statements and round trips. Run it with -benchtime 1x.
+// MeasureSteps measures the steps of operations in an empty journal and in one with a
+// past, alternately, with one operation at a time and with a hundred. It reports the
+// median time of an operation's step, the ratio of the two, and the statements and round
+// trips of a step. Run it with -benchtime 1x.
 func MeasureSteps(b *testing.B, empty, full *Measured) {
 	b.Helper()
 	for _, atOnce := range []int{1, 100} {
 		b.Run(fmt.Sprintf("at-once=%d", atOnce), func(b *testing.B) {
 			var took [2][steps][]time.Duration
 			var statements, trips [steps]int64
-			// The first round warms up what keeps statements, and counts nothing.
+			// The first round only prepares cached statements, and counts nothing.
 			for round := range stepRounds + 1 {
 				for i, x := range []*Measured{empty, full} {
 					x.m.B = b
@@ -129,8 +129,8 @@ func MeasureSteps(b *testing.B, empty, full *Measured) {
 	b.Logf("stats took %s", time.Since(began))
 }
 
-// round takes n operations through all of their steps, each step of all of them
-// at once, and tells what each step took.
+// round takes n operations through all of their steps, each step for all of them at once,
+// and reports the time of each step.
 func (x *Measured) round(n int, tell func(step int, d time.Duration, statements, trips int64)) {
 	x.m.Helper()
 	timed := func(step int, do func()) {
@@ -187,7 +187,7 @@ func (x *Measured) round(n int, tell func(step int, d time.Duration, statements,
 	timed(stepPublish, m.publish)
 }
 
-// ended makes an operation's shop active.
+// ended returns the transition that makes an operation's shop active.
 func ended(o journal.ClaimedOperation) journal.Transition {
 	event := MakeDraft(schemas.EventID(o.UUID, o.Run, schemas.TypeActivated), schemas.TypeActivated, o.Shop)
 	return journal.Transition{

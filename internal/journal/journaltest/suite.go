@@ -8,10 +8,9 @@ import (
 	"invoicebox-worker/internal/keyset"
 )
 
-// An Opener opens a fresh journal for a test and closes it at its end. The
-// journal must take its time from now. reopen ends the journal as a crash of
-// its process would, without Close, and opens what is on disk again; it may be
-// called more than once.
+// An Opener opens a new journal for a test and closes it at the test's end. The journal
+// must take its time from now. reopen ends the journal without Close, as a crash of its
+// process would, and opens it again; it may be called more than once.
 type Opener func(t *testing.T, planner journal.Planner, now func() time.Time) (j journal.Journal, reopen func() journal.Journal)
 
 // A part is a test of the suite.

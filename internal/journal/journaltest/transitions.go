@@ -107,7 +107,7 @@ var transitions = []part{
 			Active: &journal.ActiveUpdate{At: f.clock.now(), Event: schemas.EventID(o.UUID, 1, schemas.TypeActivated)}}
 		want(f.T, f.j.Apply(f.ctx, late), journal.ErrOlderVersion)
 		f.wantState(o.UUID, journal.Stored)
-		// Nor is anything said of it by whoever did not know of the newer one.
+		// Nor does a caller that does not know the newer one publish anything about it.
 		refused := journal.Transition{Ref: o.Ref, From: journal.Stored, To: journal.Attention, Current: 1, Publish: []journal.Draft{f.draft(o, "y")}}
 		want(f.T, f.j.Apply(f.ctx, refused), journal.ErrOlderVersion)
 		if d := f.state(o.UUID); d.State != journal.Stored || len(d.Output) != 0 {

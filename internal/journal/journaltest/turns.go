@@ -14,7 +14,7 @@ var turns = []part{
 		f.finish(f.claimed(journal.Activate, journal.Call))
 		f.ingest(f.code("s", "e2", "2"), f.address("s", "e3", "a@x.test"), f.code("s", "e4", "4"))
 		second := f.claimed(journal.Activate, journal.Call)
-		// The oldest operation starts again, behind one of each kind.
+		// The oldest operation begins its next run, behind one of each kind.
 		f.ingest(f.code("s", "e5", "1"), f.address("s", "e6", "b@x.test"))
 		f.finish(second)
 		for _, want := range []struct {
@@ -87,8 +87,8 @@ var turns = []part{
 		}
 	}},
 	{"what ran last supersedes, whatever its age", func(f *fixture) {
-		// The older operation is asked again by a person after the newer one came
-		// to doubt, and succeeds: it stands for the newer.
+		// An operator begins a run of the older operation after the newer one was in
+		// doubt. It succeeds, so it supersedes the newer one.
 		old := unknown(f, "s", "1")
 		f.apply(journal.Transition{Ref: old.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
 		newer := unknown(f, "s", "2")

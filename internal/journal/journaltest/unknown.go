@@ -6,7 +6,7 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// unknowns are about operations of which nobody knows what became of them.
+// unknowns tests operations whose outcome is unknown.
 var unknowns = []part{
 	{"unknown outcomes are counted, over runs, leases and crashes", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
@@ -24,7 +24,7 @@ var unknowns = []part{
 			if u.Unknowns != i+1 || !u.Doubt {
 				f.Fatalf("after %d: %+v", i+1, u)
 			}
-			// Waiting for its time is no other outcome.
+			// A wait is no new outcome.
 			f.apply(journal.Transition{Ref: u.Ref, From: journal.Unknown, To: journal.Unknown})
 			u = f.claimed(journal.Activate, journal.Settle)
 			f.apply(journal.Transition{Ref: u.Ref, From: journal.Unknown, To: journal.Planned, Reason: "probe"})
@@ -86,7 +86,7 @@ var unknowns = []part{
 		if last.UUID != o.UUID || last.Newer || last.Run != 1 || last.Unknowns != 1 {
 			f.Fatalf("claimed %+v", last)
 		}
-		// Where nobody is queued it goes on at once.
+		// If none is queued, it continues at once.
 		f.apply(journal.Transition{Ref: last.Ref, From: journal.Claimed, To: journal.Planned, Behind: true})
 		f.finish(f.claimed(journal.Activate, journal.Call))
 	}},
@@ -100,7 +100,7 @@ var unknowns = []part{
 		f.apply(journal.Transition{Ref: aside.Ref, From: journal.Claimed, To: journal.Planned, Behind: true})
 		f.ingest(f.code("t", "e5", "5"))
 		for _, o := range f.claim(journal.Activate, journal.Call, 10) {
-			// Of another shop, refused, and older than it: none of these is ended.
+			// Another shop's, a refused one and an earlier one: none of them is ended.
 			younger := unknown(f, o.Shop.Shop+"x", "y"+o.Shop.Shop)
 			f.apply(journal.Transition{Ref: younger.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
 			_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, f.send(o), "answer"))
@@ -119,7 +119,7 @@ var unknowns = []part{
 		}
 		f.wantState(other.UUID, journal.Attention)
 		f.idle(journal.Activate, journal.Call)
-		// The older one's success does not end what came after it.
+		// The success of the earlier one does not end later ones.
 		o := unknown(f, "z", "8")
 		f.ingest(f.code("z", "e9", "9"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Planned})
@@ -184,7 +184,7 @@ var unknowns = []part{
 	}},
 }
 
-// unknown brings a new activation of the shop into unknown and claims it.
+// unknown moves a new activation of the shop to state unknown and claims it.
 func unknown(f *fixture, shop, code string) journal.ClaimedOperation {
 	f.Helper()
 	o, id := f.sending(f.code(shop, "event-"+code, code))
@@ -206,7 +206,7 @@ func testClosed(f *fixture) {
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Unknown, Due: f.clock.now().Add(time.Minute)})
 		f.clock.advance(time.Minute)
 	}
-	// Its worker said when.
+	// Its worker has recorded the end.
 	o, id := f.sending(f.code("s", "e1", "1"))
 	end := f.answered(0)
 	end.Answered, end.At = false, f.clock.now().Add(-time.Second)
@@ -215,14 +215,14 @@ func testClosed(f *fixture) {
 	o = closed(end.At.Add(time.Second)) // not before the request began
 	again(o)
 	closed(end.At.Add(time.Second))
-	// The process is another: it ended before the journal was opened.
+	// The process is another one: the attempt ended before the journal was opened.
 	f.clock.advance(-time.Hour)
 	f.crash()
 	opened := f.clock.now()
 	f.clock.advance(time.Minute)
 	o = closed(opened)
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Attention})
-	// Nobody said when: its deadline has passed and its lease was ended.
+	// The end was not recorded: its deadline has passed and its lease was ended.
 	f.sending(f.code("t", "e2", "2"))
 	f.clock.advance(10 * time.Minute)
 	expired := f.clock.now()
@@ -233,13 +233,13 @@ func testClosed(f *fixture) {
 	again(o)
 	o = closed(expired)
 	f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Attention})
-	// Its process died in the middle.
+	// Its process died during the request.
 	f.sending(f.code("u", "e3", "3"))
 	f.clock.advance(time.Second)
 	f.crash()
 	opened = f.clock.now()
 	f.clock.advance(time.Second)
-	// Where only the database was lost its worker may go on until the deadline.
+	// If it lost only the database, its worker may continue until the deadline.
 	if o = f.claimed(journal.Activate, journal.Settle); o.OpenAttempt != 1 || o.Closed.Before(opened) || o.Closed.After(opened.Add(30*time.Second)) {
 		f.Fatalf("opened at %v, claimed %+v", opened, o)
 	}

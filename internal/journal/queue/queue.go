@@ -102,7 +102,6 @@ func (q *Queue[R]) Len() int {
 // requests Take waits for more, as long as that transaction took: no request waits more
 // than twice as long because of that. After a transaction with one request it does not
 // wait, because there may be no other caller.
-// nobody else may be there to come.
 func (q *Queue[R]) Take(batch []R) []R {
 	if q.size > 1 {
 		q.gather(min(time.Since(q.took), maxSpan))

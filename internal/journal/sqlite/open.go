@@ -250,8 +250,8 @@ func checkFile(path string, create bool) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("journal: %s is not a regular file", path)
 	}
-	// The superuser could write it anyway, but the missing permission means that nobody is
-	// to write it.
+	// The superuser could write it anyway, but the missing permission means that it
+	// must not be written.
 	if info.Mode().Perm()&0o222 == 0 {
 		return fmt.Errorf("journal: %s is read-only: %w", path, fs.ErrPermission)
 	}

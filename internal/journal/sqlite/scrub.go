@@ -34,7 +34,6 @@ const (
 // Both steps run between two transactions of the writer. Concurrent calls share a rewrite.
 // While a reader prevents that the log is emptied, nothing is rewritten and the writer
 // continues with other work.
-// other work goes on.
 func (d database) Scrub(ctx context.Context) (bool, error) {
 	s := &d.j.scrubs
 	need := s.begun.Load() + 1

@@ -33,7 +33,7 @@ func list[T, R any](ctx context.Context, j *Journal, q Query, args []any, of fun
 	return all, err
 }
 
-// conditions are those of a list for people, with their arguments.
+// conditions are those of a list for display, with their arguments.
 type conditions struct {
 	text string
 	args []any
