@@ -19,7 +19,7 @@ import (
 	"invoicebox-worker/internal/connlimit"
 )
 
-// A readiness reports whether a part can do its work, and describes its state in words
+// A readiness reports whether a part can do its work, and describes its state
 // without secrets.
 type readiness func(ctx context.Context) (ok bool, words string)
 

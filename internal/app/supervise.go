@@ -64,7 +64,7 @@ func supervise(ctx context.Context, log *slog.Logger, state *health, intake, poo
 // announceEvery is how often notifyReady polls: readiness has no channel.
 const announceEvery = 20 * time.Millisecond
 
-// notifyReady calls tell once, as soon as every part is ready at the same time, unless
+// notifyReady calls its function once, as soon as every part is ready at the same time, unless
 // ctx ends before.
 func notifyReady(ctx context.Context, tell func(), parts ...func() (bool, string)) {
 	tick := time.NewTicker(announceEvery)

@@ -171,7 +171,7 @@ type DeadLetterActions interface {
 // Work is the life of operations: claims, attempts, responses, transitions.
 type Work interface {
 	// Changed receives a value when an operation may have become due. Signals that
-	// nobody has received are coalesced. Due lists when the first operation is due, for
+	// were not received are coalesced. Due lists when the first operation is due, for
 	// each account, kind and stage that has one.
 	Changed() <-chan struct{}
 	Due(ctx context.Context) ([]Due, error)

@@ -20,7 +20,7 @@
 //   - SASL PLAIN without TLS opens connections to loopback addresses only. Configured and
 //     advertised addresses are compared by their form; the name localhost is resolved here
 //     and not by a resolver. [Cluster.PlaintextBrokers] names the other brokers without TLS.
-//   - Where brokers limit the time of an authenticated session (connections.max.reauth.ms),
+//   - If brokers limit the time of an authenticated session (connections.max.reauth.ms),
 //     connections authenticate again before a request when four fifths of the time are over
 //     (KIP-368). The library does not, and a lost group connection is a rebalance.
 //   - No error contains a password.

@@ -20,7 +20,7 @@ const (
 	settingInSync    = "min.insync.replicas"
 )
 
-// retentionMargin is added: brokers look for old segments every few minutes, and clocks
+// retentionMargin is added: brokers check for old segments every few minutes, and clocks
 // differ.
 const retentionMargin = time.Hour
 

@@ -9,7 +9,7 @@
 //   - Every sealed text and every digest names its key ([KeyID]), so that a key
 //     which some row still needs can be recognised.
 //   - After a rotation the new primary seals and digests; all older keys still
-//     open, and [Set.MACs] gives a digest under every key.
+//     open, and [Set.MACs] returns a digest under every key.
 //   - A file that group or world can read is refused; [Create] never replaces a
 //     file.
 //

@@ -22,7 +22,7 @@ type String struct {
 	reveal func() string
 }
 
-// New wraps text. The empty text gives the zero String.
+// New wraps text. The result for the empty text is the zero String.
 func New(text string) String {
 	if text == "" {
 		return String{}

@@ -10,13 +10,13 @@
 //   - A file that group or world can read is refused ([Private] has the one exception,
 //     for Secrets that Kubernetes mounts), and so are a folder, a
 //     device, an empty file, one that is too large, and one with control
-//     characters after the one trailing line break that is taken away.
+//     characters after the one trailing line break that is removed.
 //   - A secret that begins or ends with white space or a byte order mark, and a
 //     token with "Bearer" before it, are refused: see [Key] and [Token].
 //   - A changed file passes the same checks as at the start. One that does not
 //     (half written, removed, opened to the world, of another form) is logged
 //     once, with its setting and the reason, and the secret that was read last
-//     stays in force. [Watched.Look] gives the reason as long as it holds.
+//     remains in use. [Watched.Look] returns the reason until the file is valid again.
 //   - No error and no log line holds a byte of the file.
 //
 // # Limits

@@ -152,7 +152,7 @@ func (s *session) look() {
 	notify(s.j.freed)
 }
 
-// hear passes on one notification; nil also if none arrives in time.
+// hear passes one notification on; its result is nil also if none arrives in time.
 func (s *session) hear(ctx context.Context, until time.Time) error {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()

@@ -479,7 +479,7 @@ func (t *stepTx) LockPruning() (bool, error) {
 
 func (t *stepTx) After(f func()) { t.after = append(t.after, f) }
 
-// BeginRecovery looks for other replicas under a lock. A process that opens the journal
+// BeginRecovery searches for other replicas under a lock. A process that opens the journal
 // registers as a replica first, and then reads the mark of the recovery under the same
 // lock.
 func (t *stepTx) BeginRecovery() (alone bool, err error) {

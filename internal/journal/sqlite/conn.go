@@ -41,7 +41,7 @@ const (
 	largeArgument = 8 << 10
 )
 
-// sqliteTransient tells SQLite to copy an argument.
+// sqliteTransient makes SQLite copy an argument.
 const sqliteTransient = ^uintptr(0)
 
 // in are the arguments of a statement.

@@ -47,7 +47,7 @@
 //	                        uses a new connection
 //	error on COMMIT         the outcome is unknown; the comparison in each step makes a second
 //	                        try safe
-//	context ended           the caller returns at once; the step may be executed all the same
+//	context ended           the caller returns at once; the step may still be executed
 //	file moved, replaced    every write fails with ErrReplaced before it begins, until the file
 //	                        is back; if only the log is gone, its content is saved in the database
 //	process killed          acknowledged changes are there

@@ -57,7 +57,7 @@ type Options struct {
 	// machine's clock is not checked.
 	Mark func(path string) string
 	boot func() (boot string, micros int64) // of tests; nil is sinceBoot
-	// checkRows is for tests: a cached row is read all the same, and a difference is an
+	// checkRows is for tests: a cached row is read nevertheless, and a difference is an
 	// error.
 	checkRows bool
 }

@@ -53,7 +53,7 @@ const (
 // wait long.
 const detailsAtOnce = 500
 
-// EraseAuditDetails erases the details of the audit entries about a shop. It looks for
+// EraseAuditDetails erases the details of the audit entries about a shop. It finds
 // them without the writer.
 func (j *Journal) EraseAuditDetails(ctx context.Context, shop int64, kept []string, audit journal.AuditEntry) (erased int, err error) {
 	subject := ""

@@ -139,8 +139,8 @@ type ingestion struct {
 	answers []answer
 }
 
-// An answer is an outgoing event that an input event causes at once. The answers of a
-// batch are encoded together, after its events.
+// An answer lists the outgoing events that an input event causes in its own transaction.
+// The answers of a batch are encoded together, after its events.
 type answer struct {
 	shop, operation int64
 	publish         []journal.Draft

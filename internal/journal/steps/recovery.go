@@ -43,7 +43,7 @@ INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET 
 		WHERE x.id = n.outbox AND s.id = x.shop AND a.id = s.account AND n.version > 0 AND x.type = $1 AND NOT EXISTS (SELECT 1 FROM event b WHERE b.uuid = n.operation_uuid)
 		ORDER BY s.id, x.sequence`
 	// The ids of verification events are derived from the operation and from told, and
-	// must not repeat. Versions do not tell which ones count: an event may name the
+	// must not repeat. Versions do not show which ones count: an event may name the
 	// number of another store.
 	countReviewEvents Query = `UPDATE shop SET review_events = review_events + q.n FROM (SELECT x.shop AS shop, n.operation_uuid AS operation_uuid, count(*) AS n
 		FROM announced n CROSS JOIN outbox x WHERE x.id = n.outbox AND x.type = ANY($1) GROUP BY 1, 2) q
@@ -324,7 +324,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 		if err := u.endAsked(e.Asked); err != nil {
 			return nil, err
 		}
-		// Their records may have been taken again since the copy was made.
+		// Their records may have been replayed since the copy was made.
 		u.later(replaysDrop)
 		u.unknownHistory()
 		u.audit(e.Audit)

@@ -121,7 +121,7 @@ func (u *Unit) restoreRun(operation int64) error {
 }
 
 // restore asks the restorer for the state of an operation, carries out the answer and
-// returns the restorer's word for the outcome.
+// returns the restorer's name of the outcome.
 func (u *Unit) restore(rec *recovery, id int64, last bool) (word string, err error) {
 	o := u.operations.get(u, id)
 	if o == nil {

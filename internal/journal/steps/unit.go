@@ -477,7 +477,7 @@ func (s *entities[T]) touch(u *Unit, e *entity[T]) {
 	s.change(e)
 }
 
-// change notes that a row may have changed.
+// change records that a row may have changed.
 func (s *entities[T]) change(e *entity[T]) {
 	if !e.dirty {
 		e.dirty = true
