@@ -43,10 +43,12 @@ func (g *generator) tour() {
 		if h == nil || !g.answered(h) {
 			continue
 		}
-		if round > 0 { // the version of the first round
-			_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: journal.Received, To: journal.Stored, Credential: &journal.Credential{
-				Shop: tourShop, Version: h.NextVersion - 1, Reference: "ref", MerchantID: "m-tour", Sealed: g.seal("token"),
-			}})
+		if round > 0 { // the version of the first round, and another merchant
+			for back, merchant := range []string{"m-other", "m-tour"} {
+				_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: journal.Received, To: journal.Stored, Credential: &journal.Credential{
+					Shop: tourShop, Version: h.NextVersion - int64(back), Reference: "ref", MerchantID: merchant, Sealed: g.seal("token"),
+				}})
+			}
 		}
 		_, _ = g.call("Apply", journal.Transition{Ref: h.Ref, From: journal.Received, To: journal.Stored, Credential: &journal.Credential{
 			Shop: tourShop, Version: h.NextVersion, Reference: "ref", MerchantID: "m-tour", Sealed: g.seal("token"),
