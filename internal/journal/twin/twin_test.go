@@ -218,6 +218,11 @@ func (w *twin) compareValues(what string, left, right any) []string {
 	if list, ok := right.([]journal.ShopRecord); ok { // shops of one import have ids in any order
 		slices.SortFunc(list, func(a, b journal.ShopRecord) int { return int(b.ID - a.ID) })
 	}
+	for _, x := range []any{left, right} {
+		if list, ok := x.([]journal.UnknownShop); ok { // by their ids
+			slices.SortStableFunc(list, func(a, b journal.UnknownShop) int { return strings.Compare(a.Account+"/"+a.Shop, b.Account+"/"+b.Shop) })
+		}
+	}
 	if d := cmp.Diff(left, right, w.comparing()...); d != "" {
 		return []string{fmt.Sprintf("%s differs (-%s +%s):\n%s", what, w.sides[0].name, w.sides[1].name, d)}
 	}
