@@ -38,7 +38,7 @@ var (
 // Invoicebox is away for hours, in every way in which nothing is executed, and
 // events arrive all the time. SIMULATION_OUTAGE=24h makes it a day.
 func TestInvoiceboxIsAway(t *testing.T) {
-	outage(t, 6*time.Hour, time.Hour, unreachable, unavailable, silent)
+	outage(t, 2*time.Hour, time.Hour, unreachable, unavailable, silent)
 }
 
 // The account is limited all the time.
