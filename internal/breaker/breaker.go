@@ -151,8 +151,8 @@ func (b *Breaker) EndTrial() {
 	b.mu.Unlock()
 }
 
-// Closed reports whether a call may not start. The holder of the trial may start one.
-func (b *Breaker) Closed(trial bool) bool {
+// Blocks reports whether a call may not start. The holder of the trial may start one.
+func (b *Breaker) Blocks(trial bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.effective().State

@@ -230,7 +230,7 @@ func TestBreaker_RestartRetriesAPause(t *testing.T) {
 		if n, _ := g.Allowance(now); want != (n == 1) {
 			t.Errorf("paused for %s: %d calls are allowed", reason, n)
 		}
-		if want && (!g.ReserveTrial(now) || !g.Closed(false)) {
+		if want && (!g.ReserveTrial(now) || !g.Blocks(false)) {
 			t.Errorf("paused for %s: more than one call is allowed", reason)
 		}
 	}

@@ -66,7 +66,7 @@ func TestSharedBreaker_ChangedElsewhereIsSeenWithinASecond(t *testing.T) {
 				synctest.Wait()
 			}
 			synctest.Wait()
-			if !b.engine.accounts["default"].breaker.Closed(false) {
+			if !b.engine.accounts["default"].breaker.Blocks(false) {
 				t.Errorf("signals every %v: the circuit breaker is still open after a second", every)
 			}
 			if every < time.Second && b.j.dueCalls()-dues < 500 {
@@ -110,7 +110,7 @@ func TestSharedBreaker_PauseIsNotUndoneByWhatWasLearnedBefore(t *testing.T) {
 		if got := b.j.circuit(); got.State != paused.State || got.Reason != paused.Reason {
 			t.Errorf("the circuit breaker is %+v", got)
 		}
-		if !b.engine.accounts["default"].breaker.Closed(false) {
+		if !b.engine.accounts["default"].breaker.Blocks(false) {
 			t.Error("the pool goes on")
 		}
 	})

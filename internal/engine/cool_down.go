@@ -31,7 +31,7 @@ func (e *Engine) delayForAddress(s phases, t *task, cool *journal.AddressCoolDow
 		due = minTime(due, now.Add(e.cfg.RequestDeadline))
 	}
 	// It ends as expired when it has waited for the maximum age.
-	due = minTime(due, t.Planned.Add(e.cfg.MaximumAge+t.CircuitClosed+time.Second))
+	due = minTime(due, t.Planned.Add(e.cfg.MaximumAge+t.CircuitOpen+time.Second))
 	e.metrics.cooled.WithLabelValues(t.acc.Name).Inc()
 	e.log.Info("invitation delayed: the address got an e-mail within the cool-down", t.attrs("due", maxTime(due, now))...)
 	return e.apply(s, t, journal.Transition{

@@ -69,7 +69,7 @@ func (e *Engine) makeCall(s phases, t *task) error {
 	}
 	if t.trial && !e.breakers.ReserveTrial(s.writes, t.acc.breaker, e.callTime()) {
 		ahead()
-		return e.release(s, t, onboarding.ReasonCircuitClosed, time.Time{})
+		return e.release(s, t, onboarding.ReasonCircuitOpen, time.Time{})
 	}
 	sent := time.Now()
 	sendBy := sent.Add(e.cfg.sendBy())
@@ -89,16 +89,16 @@ func (e *Engine) makeCall(s phases, t *task) error {
 	t.attempt = id
 	t.Attempts++
 	place := e.scheduler.acquire(t.acc.callSlots, sendBy, s.accept.Done())
-	// The breaker may have closed while the attempt waited.
-	closed := t.acc.breaker.Closed(t.trial)
-	if place == nil || closed || s.draining() || !time.Now().Before(sendBy) {
+	// The breaker may have opened while the attempt waited.
+	blocked := t.acc.breaker.Blocks(t.trial)
+	if place == nil || blocked || s.draining() || !time.Now().Before(sendBy) {
 		if place != nil {
 			place()
 		}
 		ahead()
 		why := e.notSentReason(s)
-		if closed {
-			why = onboarding.ReasonCircuitClosed
+		if blocked {
+			why = onboarding.ReasonCircuitOpen
 		}
 		err = e.cancelAttempt(s, t, why)
 		e.releaseTrial(s, t)
@@ -153,8 +153,8 @@ func (e *Engine) precheck(s phases, t *task) (subject secret.String, ok bool, er
 		return subject, false, e.apply(s, t, journal.Transition{From: journal.Claimed, To: journal.Planned, Behind: true, Reason: string(onboarding.ReasonNewerFirst)})
 	case s.draining():
 		return subject, false, e.release(s, t, onboarding.ReasonDrained, time.Time{})
-	case t.acc.breaker.Closed(t.trial):
-		return subject, false, e.release(s, t, onboarding.ReasonCircuitClosed, time.Time{})
+	case t.acc.breaker.Blocks(t.trial):
+		return subject, false, e.release(s, t, onboarding.ReasonCircuitOpen, time.Time{})
 	case time.Until(t.leaseEnd) < e.callTime():
 		return subject, false, e.release(s, t, onboarding.ReasonNotSent, time.Time{})
 	}
@@ -275,7 +275,7 @@ func (e *Engine) jitter(d time.Duration) time.Duration {
 // tooOld reports whether a run will have waited too long at an instant. The time for
 // which the account was closed does not count.
 func (e *Engine) tooOld(t *task, at time.Time) bool {
-	return !t.Planned.IsZero() && at.Sub(t.Planned)-t.CircuitClosed > e.cfg.MaximumAge
+	return !t.Planned.IsZero() && at.Sub(t.Planned)-t.CircuitOpen > e.cfg.MaximumAge
 }
 
 // expire ends an operation that could not be executed in time. Its event says that

@@ -73,7 +73,7 @@ var simTimes = map[string][]string{
 	"operation":      {"due_at", "planned", "changed", "stored_at", "verified", "check_from"},
 	"attempt":        {"started", "send_by", "deadline", "ended", "counts_from", "answer_at"},
 	"shop":           {"invited_at", "active_at", "disconnected_at", "remind_due", "review_due", "review_refused"},
-	"account":        {"circuit_until", "circuit_since", "closed_since"},
+	"account":        {"circuit_until", "circuit_since", "open_since"},
 	"credential":     {"created", "destroy_at", "destroyed"},
 	"intent":         {"at", "ended"},
 	"outbox":         {"created", "published_at"},

@@ -125,7 +125,7 @@ type Accounts interface {
 	// SetCircuit replaces a circuit breaker. ErrStale: its state or reason are not those
 	// of was, because an operator or another replica has changed it. If was is nil, any
 	// circuit breaker is replaced. The time until the circuit breaker is active again is
-	// added up: see ClaimedOperation.CircuitClosed.
+	// added up: see ClaimedOperation.CircuitOpen.
 	SetCircuit(ctx context.Context, account string, g Circuit, was *Circuit) error
 	// ReserveTrial postpones the end of a throttled or backing-off circuit breaker, so
 	// that only the caller makes the trial: for all others it is not active until then. An

@@ -75,9 +75,9 @@ type ClaimedOperation struct {
 	// earlier process it is when the journal was opened. It never decreases, and may be
 	// compared with the caller's clock.
 	Closed time.Time
-	// CircuitClosed is for how long the account's circuit breaker was not active since the
+	// CircuitOpen is for how long the account's circuit breaker was open (not active) since the
 	// run began. It counts over restarts; a clock that is set back does not reduce it.
-	CircuitClosed time.Duration
+	CircuitOpen time.Duration
 }
 
 // A Cause is an event that began a run.

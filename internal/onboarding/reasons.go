@@ -30,7 +30,7 @@ const (
 	ReasonUnauthorized        Reason = "unauthorized"
 	ReasonNotSent             Reason = "not_sent"
 	ReasonNoPermit            Reason = "no_permit"
-	ReasonCircuitClosed       Reason = "circuit_closed"
+	ReasonCircuitOpen         Reason = "circuit_open"
 	ReasonStoreNotReady       Reason = "store_not_ready"
 	ReasonDrained             Reason = "drained"
 	ReasonNoProof             Reason = "no_proof"

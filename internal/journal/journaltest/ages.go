@@ -18,18 +18,18 @@ var ages = []part{
 		f.circuit(journal.CircuitPaused) // as not active
 		f.ingest(f.address("s2", "e2", "b@example.com"))
 		f.clock.advance(20 * day)
-		f.closedFor("s1", 20*day+time.Hour)
-		f.closedFor("s2", 20*day)
+		f.openFor("s1", 20*day+time.Hour)
+		f.openFor("s2", 20*day)
 		f.circuit(journal.CircuitActive)
 		f.ingest(f.address("s3", "e3", "c@example.com"))
 		f.clock.advance(3 * day)
 		f.circuit(journal.CircuitActive)
-		f.closedFor("s1", 20*day+time.Hour)
-		f.closedFor("s3", 0)
+		f.openFor("s1", 20*day+time.Hour)
+		f.openFor("s3", 0)
 		f.circuit(journal.CircuitBackingOff)
 		f.clock.advance(time.Minute)
 		f.circuit(journal.CircuitActive)
-		f.closedFor("s3", time.Minute)
+		f.openFor("s3", time.Minute)
 	}},
 	{"it goes on while no process runs", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
@@ -37,11 +37,11 @@ var ages = []part{
 		f.clock.advance(day)
 		f.crash()
 		f.clock.advance(day)
-		f.closedFor("s1", 2*day)
+		f.openFor("s1", 2*day)
 		f.circuit(journal.CircuitActive)
 		f.crash()
 		f.clock.advance(day)
-		f.closedFor("s1", 2*day)
+		f.openFor("s1", 2*day)
 	}},
 	{"a clock that is set back does not reduce it", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
@@ -50,9 +50,9 @@ var ages = []part{
 		f.circuit(journal.CircuitPaused)
 		f.clock.advance(-day)
 		f.crash()
-		f.closedFor("s1", 2*day)
+		f.openFor("s1", 2*day)
 		f.clock.advance(time.Hour)
-		f.closedFor("s1", 2*day+time.Hour)
+		f.openFor("s1", 2*day+time.Hour)
 	}},
 	{"a new run begins again", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
@@ -63,14 +63,14 @@ var ages = []part{
 		f.clock.advance(day)
 		f.ingest(f.address("s1", "e2", "a@example.com"))
 		f.clock.advance(time.Hour)
-		f.closedFor("s1", time.Hour)
+		f.openFor("s1", time.Hour)
 	}},
 	{"an account that is not active does not affect others", func(f *fixture) {
 		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
 		f.ok(f.j.SetCircuit(f.ctx, "second", journal.Circuit{State: journal.CircuitPaused, Since: f.clock.now()}, nil))
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.clock.advance(day)
-		f.closedFor("s1", 0)
+		f.openFor("s1", 0)
 	}},
 }
 
@@ -97,12 +97,12 @@ func (f *fixture) claimOne(shop string) (found journal.ClaimedOperation) {
 	return found
 }
 
-// closedFor claims the shop's operation, compares the time and releases the operation.
-func (f *fixture) closedFor(shop string, want time.Duration) {
+// openFor claims the shop's operation, compares the time and releases the operation.
+func (f *fixture) openFor(shop string, want time.Duration) {
 	f.Helper()
 	o := f.claimOne(shop)
-	if o.CircuitClosed != want {
-		f.Errorf("%s: closed for %v, want %v", shop, o.CircuitClosed, want)
+	if o.CircuitOpen != want {
+		f.Errorf("%s: open for %v, want %v", shop, o.CircuitOpen, want)
 	}
 	f.ok(f.j.Apply(f.ctx, journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Planned}))
 }

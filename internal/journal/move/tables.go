@@ -19,8 +19,8 @@ type Table struct {
 // Tables lists the tables that are copied, in that order.
 func Tables() []Table {
 	return []Table{
-		{Name: "account", Keys: 1, Columns: words("id name partner_id created circuit circuit_reason circuit_until circuit_count circuit_since closed closed_since consecutive_rejections"),
-			Counted: words("circuit_until circuit_since closed_since")},
+		{Name: "account", Keys: 1, Columns: words("id name partner_id created circuit circuit_reason circuit_until circuit_count circuit_since open_time open_since consecutive_rejections"),
+			Counted: words("circuit_until circuit_since open_since")},
 		{Name: "topic", Keys: 1, Columns: words("id name")},
 		{Name: "ledger", Keys: 1, Columns: words("id name"), Made: words("kept taken")},
 		{Name: "position", Keys: 2, Columns: words("topic part next_offset begun batch_last batch_epoch batch_crc")},
@@ -30,7 +30,7 @@ func Tables() []Table {
 		{Name: "event", Keys: 1, Columns: words(`id identity shop kind exit operation topic part record_offset event_time received digest type source
 			event_id traceparent tracestate uuid mac generation key_scope subject subject_key`)},
 		{Name: "operation", Keys: 1, Columns: words(`id account shop kind state stage due_at lane lane_order claim leased owner run event planned
-			changed closed attempts last_attempt waits doubt unknowns receipt received late version stored_at verified restored reason
+			changed open_time attempts last_attempt waits doubt unknowns receipt received late version stored_at verified restored reason
 			check_open check_slack check_ledgers check_grain check_from`),
 			Counted: words("due_at planned changed stored_at verified check_from"), Made: words("replica")},
 		{Name: "attempt", Keys: 1, Columns: words(`id account operation number flagged probe mac started send_by deadline slack ledgers ended

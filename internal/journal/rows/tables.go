@@ -13,8 +13,8 @@ type Account struct {
 	CircuitUntil          int64  `db:"circuit_until,null"` // only for throttled and backing off
 	CircuitCount          int64  `db:"circuit_count"`      // consecutive faults
 	CircuitSince          int64  `db:"circuit_since,null"`
-	Closed                int64  `db:"closed"`                 // for how many microseconds the circuit breaker was not active, up to closed_since
-	ClosedSince           int64  `db:"closed_since,null"`      // since when the circuit breaker is not active; NULL while it is active
+	OpenTime              int64  `db:"open_time"`              // for how many microseconds the circuit breaker was open (not active), up to open_since
+	OpenSince             int64  `db:"open_since,null"`        // since when the circuit breaker is open; NULL while it is active
 	ConsecutiveRejections int64  `db:"consecutive_rejections"` // different shops whose credentials were refused since some were accepted
 }
 
@@ -71,7 +71,7 @@ type Operation struct {
 	Event       int64         `db:"event"`      // that began the run
 	LaneOrder   int64         `db:"lane_order"` // place in the lane, by what began the run
 	Restored    int64         `db:"restored"`   // the number of the last recovery that examined it
-	Closed      int64         `db:"closed"`     // account.closed, up to that moment, when the run began
+	OpenTime    int64         `db:"open_time"`  // account.open_time, up to that moment, when the run began
 	Planned     int64         `db:"planned"`    // when the run began
 	Changed     int64         `db:"changed"`    // when the state last changed
 	LastAttempt int64         `db:"last_attempt,null"`

@@ -63,8 +63,8 @@ CREATE TABLE account (
     circuit_until  BIGINT,                    -- only for throttled and backing off
     circuit_count  BIGINT NOT NULL DEFAULT 0, -- consecutive faults
     circuit_since  BIGINT,
-    closed         BIGINT NOT NULL DEFAULT 0, -- microseconds for which the circuit breaker was not active, up to closed_since
-    closed_since   BIGINT,                    -- since when the circuit breaker is not active; NULL while it is
+    open_time      BIGINT NOT NULL DEFAULT 0, -- microseconds for which the circuit breaker was open (not active), up to open_since
+    open_since     BIGINT,                    -- since when the circuit breaker is open; NULL while it is active
     consecutive_rejections BIGINT NOT NULL DEFAULT 0 -- different shops whose credentials were refused since some were accepted
 );
 
@@ -201,7 +201,7 @@ CREATE TABLE operation (
     event        BIGINT NOT NULL,           -- that began the run
     planned      BIGINT NOT NULL,           -- when the run began
     changed      BIGINT NOT NULL,           -- when the state changed last
-    closed       BIGINT NOT NULL DEFAULT 0, -- account.closed, up to that moment, when the run began
+    open_time    BIGINT NOT NULL DEFAULT 0, -- account.open_time, up to that moment, when the run began
     attempts     BIGINT NOT NULL DEFAULT 0, -- requests begun, over all runs
     last_attempt BIGINT,
     waits        BIGINT NOT NULL DEFAULT 0, -- consecutive waits since the run began

@@ -163,19 +163,18 @@ func (u *Unit) instantOrZero(stamp int64) time.Time {
 	return u.clock.Instant(stamp)
 }
 
-// setCircuit replaces an account's circuit breaker, and adds up for how long it was not
-// active.
+// setCircuit replaces an account's circuit breaker, and adds up for how long it was open.
 func (u *Unit) setCircuit(a *rows.Account, g journal.Circuit) error {
 	state := stored.CircuitNumber(g.State)
 	if state == 0 {
 		return fmt.Errorf("journal: no circuit breaker is %q", g.State)
 	}
-	if a.ClosedSince != 0 {
-		a.Closed += max(0, u.now-a.ClosedSince)
+	if a.OpenSince != 0 {
+		a.OpenTime += max(0, u.now-a.OpenSince)
 	}
-	a.ClosedSince = 0
+	a.OpenSince = 0
 	if g.State != journal.CircuitActive {
-		a.ClosedSince = u.now
+		a.OpenSince = u.now
 	}
 	a.Circuit, a.CircuitReason, a.CircuitUntil, a.CircuitCount, a.CircuitSince = state, g.Reason, u.clock.Stamp(g.Until), int64(g.Count), u.clock.Stamp(g.Since)
 	u.tx.KeepCircuit(a, g)

@@ -169,7 +169,7 @@ func (u *Unit) operatorChanges(o *rows.Operation, tr *journal.Transition) error 
 	if tr.NewRun {
 		last, err := u.tx.Last(EventIDs)
 		u.check(err)
-		o.Run, o.Waits, o.Planned, o.Closed, o.LaneOrder = o.Run+1, 0, u.now, u.closedTotal(o.Account), stored.LaneOrder(last)+1
+		o.Run, o.Waits, o.Planned, o.OpenTime, o.LaneOrder = o.Run+1, 0, u.now, u.openTotal(o.Account), stored.LaneOrder(last)+1
 		if tr.Probe {
 			o.Unknowns = max(o.Unknowns, 1)
 		}

@@ -17,7 +17,7 @@ const maxClaim = 1000
 
 // operationColumns are all columns of a [rows.Operation], in their order.
 const operationColumns = `id, account, shop, kind, state, stage, due_at, lane, claim, leased, replica, run, attempts, waits, doubt, unknowns, late, event, lane_order,
-	restored, closed, planned, changed, last_attempt, receipt, received, version, stored_at, verified, reason, owner,
+	restored, open_time, planned, changed, last_attempt, receipt, received, version, stored_at, verified, reason, owner,
 	check_open, check_slack, check_ledgers, check_grain, check_from`
 
 const (
@@ -140,7 +140,7 @@ const (
 			o.receipt, o.version, o.stored_at, o.last_attempt,
 			b.uuid, b.mac, b.subject, b.generation, s.name AS shop_name, s.version AS newest_version, c.name AS account_name,
 			s.active_at, s.merchant_id, s.active_version, s.active_event, x.uuid AS active_uuid, e.event_id, e.event_time, e.traceparent, e.tracestate,
-			c.closed + CASE WHEN c.closed_since IS NULL THEN 0 ELSE greatest(0, $2::bigint - c.closed_since) END - o.closed AS circuit_closed
+			c.open_time + CASE WHEN c.open_since IS NULL THEN 0 ELSE greatest(0, $2::bigint - c.open_since) END - o.open_time AS circuit_open
 		FROM operation o CROSS JOIN event b CROSS JOIN shop s CROSS JOIN account c
 			LEFT JOIN event e ON e.id = o.event LEFT JOIN event x ON x.id = s.active_operation
 		WHERE o.id = ANY($1) AND b.id = o.id AND s.id = o.shop AND c.id = o.account`
@@ -188,7 +188,7 @@ type detail struct {
 	EventTime     int64  `db:"event_time"`
 	TraceParent   string `db:"traceparent"`
 	TraceState    string `db:"tracestate"`
-	CircuitClosed int64  `db:"circuit_closed"` // microseconds, since the run began
+	CircuitOpen   int64  `db:"circuit_open"` // microseconds, since the run began
 
 	asked             asked
 	newer, activating bool
@@ -300,7 +300,7 @@ func (u *Unit) claimed(d *detail) journal.ClaimedOperation {
 		Doubt: d.Doubt, Unknowns: int(d.Unknowns), Newer: d.newer, Activating: d.activating, Reason: d.Reason,
 		UUID: asUUID(d.UUID), SubjectMAC: d.MAC, Sealed: d.Subject, Planned: u.clock.Instant(d.Planned),
 		EventID: d.EventID, EventTime: wall(d.EventTime), TraceParent: d.TraceParent, TraceState: d.TraceState, Invitation: d.invitation,
-		NextVersion: d.NewestVersion + 1, CircuitClosed: time.Duration(max(0, d.CircuitClosed)) * time.Microsecond,
+		NextVersion: d.NewestVersion + 1, CircuitOpen: time.Duration(max(0, d.CircuitOpen)) * time.Microsecond,
 	}
 	if d.ActiveAt != 0 {
 		o.Active = &journal.ActiveView{At: wall(d.ActiveAt), MerchantID: d.MerchantID, Version: d.ActiveVersion, Event: asUUID(d.ActiveEvent), Operation: asUUID(d.ActiveUUID)}

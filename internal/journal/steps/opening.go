@@ -15,8 +15,8 @@ const (
 	// The others apply if the clock was set back while no process ran. No wait is longer
 	// than at its beginning, counted from now. The times for which credentials were
 	// checked or refused, or a circuit breaker was not active, are counted from now too.
-	closedBound Query = "UPDATE account SET closed_since = $1 WHERE closed_since > $1"
-	waitsBound  Query = `UPDATE operation SET due_at = least(due_at, $1 + greatest(0, due_at - changed)) WHERE changed > $1 AND due_at > $1 AND ` + dueAnywhere + `
+	openBound  Query = "UPDATE account SET open_since = $1 WHERE open_since > $1"
+	waitsBound Query = `UPDATE operation SET due_at = least(due_at, $1 + greatest(0, due_at - changed)) WHERE changed > $1 AND due_at > $1 AND ` + dueAnywhere + `
 -- sqlite:
 UPDATE operation INDEXED BY operation_due SET due_at = min(due_at, $1 + max(0, due_at - changed)) WHERE changed > $1 AND due_at > $1 AND stage IN (1, 2)`
 	unknownBound Query = "UPDATE operation SET changed = least(changed, $1) WHERE state = 8 AND due_at IS NOT NULL AND " + dueAnywhere + `
@@ -41,5 +41,5 @@ func EndLeases() []Query { return []Query{claimedOfDead, sendingOfDead, leasesOf
 // BoundTimes are the statements that a process runs when it opens a journal that no other
 // has open: $1 is the present time.
 func BoundTimes() []Query {
-	return []Query{closedBound, waitsBound, unknownBound, storedBound, refusedBound, reviewsBound}
+	return []Query{openBound, waitsBound, unknownBound, storedBound, refusedBound, reviewsBound}
 }

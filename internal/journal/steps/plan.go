@@ -137,7 +137,7 @@ func (in *ingestion) begin(p *plan) error {
 		state, scope = journal.Attention, 0
 	}
 	o := u.operations.add(u, id, rows.Operation{ID: id, Account: p.shop.Account, Shop: p.shop.ID, Kind: e.Kind, Run: 1, Event: id, LaneOrder: stored.LaneOrder(id),
-		Closed: u.closedTotal(p.shop.Account), Planned: u.now, Reason: n.Attention})
+		OpenTime: u.openTotal(p.shop.Account), Planned: u.now, Reason: n.Attention})
 	u.enter(o, state, u.now)
 	r := p.row
 	r.UUID, r.MAC, r.Generation, r.KeyScope, r.Subject, r.SubjectKey = n.UUID[:], e.SubjectMACs[0], int64(n.Generation), scope, e.Sealed, int64(key)
@@ -169,7 +169,7 @@ func (in *ingestion) rerun(p *plan) error {
 	}
 	in.later(subjectMissing, o.ID, p.event.Sealed, int64(key), p.event.SubjectMACs[0])
 	state := in.freeState(p)
-	o.Closed = in.closedTotal(o.Account)
+	o.OpenTime = in.openTotal(o.Account)
 	o.Run, o.Waits, o.Event, o.Planned, o.LaneOrder = o.Run+1, 0, p.row.ID, in.now, stored.LaneOrder(p.row.ID)
 	o.Receipt, o.Received, o.Version, o.StoredAt, o.Reason = 0, false, 0, 0, ""
 	in.enter(o, state, in.now)

@@ -22,7 +22,7 @@ const maxQueuedCodes = 4
 // that began their runs.
 const (
 	viewColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.stage, o.due_at, o.lane, o.claim, o.leased, o.replica, o.run, o.attempts, o.waits, o.doubt,
-			o.unknowns, o.late, o.event, o.lane_order, o.restored, o.closed, o.planned, o.changed, o.last_attempt, o.receipt, o.received, o.version, o.stored_at,
+			o.unknowns, o.late, o.event, o.lane_order, o.restored, o.open_time, o.planned, o.changed, o.last_attempt, o.receipt, o.received, o.version, o.stored_at,
 			o.verified, o.reason, o.owner, o.check_open, o.check_slack, o.check_ledgers, o.check_grain, o.check_from, b.uuid, b.generation, b.mac, e.event_time, s.name AS shop_name `
 	// SQLite loads a row by its key before it changes it, because most are in memory.
 	liteColumns = `SELECT o.id, o.account, o.shop, o.kind, o.state, o.lane, o.run, o.attempts, o.doubt, o.event, o.lane_order, o.changed, o.reason,
@@ -65,7 +65,7 @@ const (
 `
 	keyOwner    Query = "SELECT id FROM event WHERE key_scope = $1 AND kind = $2 AND mac = $3 ORDER BY generation DESC LIMIT 1"
 	activeUUIDs Query = "SELECT b.id, b.uuid FROM shop s CROSS JOIN event b WHERE s.id = ANY($1) AND b.id = s.active_operation"
-	closedTimes Query = "SELECT id, closed, closed_since FROM account WHERE id = ANY($1)"
+	openTimes   Query = "SELECT id, open_time, open_since FROM account WHERE id = ANY($1)"
 )
 
 // An intake holds what a transaction has loaded for the intake of events and does not
@@ -82,7 +82,7 @@ type intake struct {
 	rows      rows.Scanner[viewRow]
 	times     map[int64]int64     // of events that began runs
 	active    map[int64]uuid.UUID // of current activations
-	closed    map[int64]closed
+	openTimes map[int64]openTime
 	fresh     map[int64]bool        // new shops
 	kept      *journal.LetterBounds // dead letters that keep their record
 	keys      []journal.Key         // that were recorded
@@ -92,7 +92,7 @@ func newIntake() intake {
 	return intake{
 		positions: make(map[partition]*position), inbox: make(map[[32]byte][]byte), shops: make(map[journal.ShopKey]int64), open: make(map[int64][]int64),
 		owners: make(map[subjectKey]int64), about: make(map[int64]*about), seen: make(map[int64]*rows.Operation), times: make(map[int64]int64),
-		active: make(map[int64]uuid.UUID), closed: make(map[int64]closed), fresh: make(map[int64]bool), codes: make(map[int64]int),
+		active: make(map[int64]uuid.UUID), openTimes: make(map[int64]openTime), fresh: make(map[int64]bool), codes: make(map[int64]int),
 	}
 }
 
@@ -155,7 +155,7 @@ func (l *intakeLoad) ask(asks []Ask, u *Unit) []Ask {
 	}
 	if len(l.accounts) > 0 {
 		slices.Sort(l.accounts)
-		asks = append(asks, u.askClosed(slices.Compact(l.accounts)))
+		asks = append(asks, u.askOpenTime(slices.Compact(l.accounts)))
 	}
 	names, parts := make([]string, len(l.partitions)), make([]int64, len(l.partitions))
 	for i, p := range l.partitions {
@@ -457,31 +457,31 @@ func (u *Unit) activeUUID(s *rows.Shop) uuid.UUID {
 	return u.intake.active[s.ActiveOperation]
 }
 
-// closed is for how long an account's circuit breaker was not active, in microseconds up
+// An openTime is for how long an account's circuit breaker was open, in microseconds up
 // to since, and since when it is not active now (0 while it is active).
-type closed struct{ before, since int64 }
+type openTime struct{ before, since int64 }
 
-func (u *Unit) askClosed(accounts []int64) Ask {
-	return Ask{Query: closedTimes, Args: []any{accounts}, Each: func(_ []string, values []any) error {
-		var c closed
+func (u *Unit) askOpenTime(accounts []int64) Ask {
+	return Ask{Query: openTimes, Args: []any{accounts}, Each: func(_ []string, values []any) error {
+		var c openTime
 		id, _ := values[0].(int64)
 		c.before, _ = values[1].(int64)
 		c.since, _ = values[2].(int64)
-		u.intake.closed[id] = c
+		u.intake.openTimes[id] = c
 		return nil
 	}}
 }
 
-// closedTotal returns for how long an account's circuit breaker was not active in total. A
+// openTotal returns for how long an account's circuit breaker was open in total. A
 // run stores the value at its start.
-func (u *Unit) closedTotal(account int64) int64 {
-	c, ok := u.intake.closed[account]
+func (u *Unit) openTotal(account int64) int64 {
+	c, ok := u.intake.openTimes[account]
 	if a, known := u.accounts.known(account); known {
-		c, ok = closed{a.Closed, a.ClosedSince}, true
+		c, ok = openTime{a.OpenTime, a.OpenSince}, true
 	}
 	if !ok {
-		u.load(u.askClosed([]int64{account}))
-		c = u.intake.closed[account]
+		u.load(u.askOpenTime([]int64{account}))
+		c = u.intake.openTimes[account]
 	}
 	if c.since == 0 {
 		return c.before
