@@ -192,7 +192,7 @@ func (q *queue) report(n int, err error) {
 	if q.failing && time.Since(q.logged) < logAgain {
 		return
 	}
-	q.log.Warn("spans cannot be exported and are dropped; the work is not affected", "reason", Describe(err), "dropped", q.lost)
+	q.log.Warn("spans cannot be exported and are dropped; operations continue", "reason", Describe(err), "dropped", q.lost)
 	q.failing, q.lost, q.logged = true, 0, time.Now()
 }
 
