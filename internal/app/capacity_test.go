@@ -89,10 +89,10 @@ func TestADiskThatNobodyMeasuresStopsNothing(t *testing.T) {
 	registry := prometheus.NewPedanticRegistry()
 	k.register(registry)
 	want := `
-# HELP invoicebox_worker_journal_disk_free_bytes What is free on the journal's disk; -1 where the system does not say.
+# HELP invoicebox_worker_journal_disk_free_bytes Free bytes on the journal's disk; -1 if the system does not report them.
 # TYPE invoicebox_worker_journal_disk_free_bytes gauge
 invoicebox_worker_journal_disk_free_bytes -1
-# HELP invoicebox_worker_journal_used_bytes What the journal holds, without what was used once and is free again.
+# HELP invoicebox_worker_journal_used_bytes Size of the journal's content, without pages that are free again.
 # TYPE invoicebox_worker_journal_used_bytes gauge
 invoicebox_worker_journal_used_bytes 1.125899906842624e+15
 `
