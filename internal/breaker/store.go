@@ -183,6 +183,12 @@ func (g *Group) Change(x *Breaker, s Signal, now time.Time, write func(journal.C
 func (g *Group) ReserveTrial(ctx context.Context, x *Breaker, callTime time.Duration) bool {
 	now := time.Now()
 	x.mu.Lock()
+	if !x.trial || now.Before(x.opens) {
+		// Since the operation was claimed for the trial, Refresh has adopted that another
+		// replica makes it.
+		x.mu.Unlock()
+		return false
+	}
 	x.ownsTrial = true
 	x.mu.Unlock()
 	err := g.moveEnd(ctx, x, now.Add(callTime))
