@@ -13,6 +13,7 @@ import (
 // the same replicas go on, and the ledgers wait, as nobody knows whether the
 // standby had everything.
 func TestAStandbyTakesOver(t *testing.T) {
+	t.Parallel()
 	primary := pgtest.Start(t)
 	b := newBed(t, primary)
 	first := b.open()

@@ -14,6 +14,7 @@ import (
 // Inspect shows standbys, whether commits wait for them, and how long a commit takes; any
 // user may ask, and nothing is left behind.
 func TestInspect(t *testing.T) {
+	t.Parallel()
 	s := pgtest.Start(t)
 	s.Exec(t, "postgres", "CREATE ROLE worker LOGIN")
 	url := s.Database(t, "")

@@ -31,6 +31,7 @@ type bed struct {
 
 // TestReplicas runs on one server. Those that change it for others come last.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	server, asked := pgtest.Start(t), &statements{}
 	traced := func(t *testing.T) *bed {
 		b := newBed(t, server)

@@ -119,6 +119,7 @@ func TestANewRunNeedsNoOtherRights(t *testing.T) {
 // Each right that a worker needs on each table is missed by check and by the
 // worker, also one that a policy takes away.
 func TestEachRightIsMissed(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	b := newBed(t, server)
 	b.ok(b.open().Close())

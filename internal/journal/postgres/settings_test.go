@@ -21,6 +21,7 @@ import (
 
 // What the server, the database or the role say of sessions changes nothing.
 func TestSettings(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	others := map[string]string{
 		"default_transaction_isolation": "'repeatable read'", "default_transaction_deferrable": "on", "row_security": "on", "enable_seqscan": "on", "plan_cache_mode": "auto", "jit": "on",
@@ -163,6 +164,7 @@ func TestTransactionsNameTheirLevel(t *testing.T) {
 // Poolers that share sessions are refused in words; one that does not is as good
 // as none.
 func TestPoolers(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	ignoring := "ignore_startup_parameters=" + strings.Join(slices.Sorted(maps.Keys(settings)), ",")
 	for _, tc := range []struct {

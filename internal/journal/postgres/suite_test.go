@@ -13,6 +13,7 @@ import (
 )
 
 func TestJournal(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t)
 	// Tables are made once.
 	template, err := Open(t.Context(), Options{URL: server.Database(t, ""), Planner: journaltest.Plain, Mark: samePlace})

@@ -90,6 +90,7 @@ func work(ctx context.Context, j *Journal) (done int, err error) {
 // only adds, and the old one can begin again; after one that takes away it is
 // refused, and what still runs of it makes no step more.
 func TestVersionsBesideEachOther(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, pgtest.Start(t))
 	n := ownVersion(t)
 	expand := fmt.Sprintf("ALTER TABLE shop ADD COLUMN note TEXT NOT NULL DEFAULT '';\nINSERT INTO schema_version VALUES (%d, %d);", n+1, n)
@@ -207,6 +208,7 @@ func TestVersionsBesideEachOther(t *testing.T) {
 // A migration that needs a table that a long transaction holds gives way: workers
 // behind it wait for its lock_timeout, and it comes through in the end.
 func TestAMigrationGivesWay(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, pgtest.Start(t))
 	n := ownVersion(t)
 	old := b.open()
