@@ -92,7 +92,7 @@ func TestSignals(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if code := exitStatus(t, cmd, 10*time.Second); code != exitDone {
+		if code := exitStatus(t, cmd, time.Minute); code != exitDone {
 			t.Errorf("exit status %d\n%s", code, log)
 		}
 		r.results("shop.invoicebox_invited", 1)
@@ -140,7 +140,7 @@ func TestSignals(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if code := exitStatus(t, cmd, 5*time.Second); code != exitDone {
+		if code := exitStatus(t, cmd, 8*time.Second); code != exitDone {
 			t.Errorf("exit status %d", code)
 		}
 	})
@@ -153,7 +153,7 @@ func TestSignals(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if code := exitStatus(t, cmd, 10*time.Second); code != exitDone {
+			if code := exitStatus(t, cmd, time.Minute); code != exitDone {
 				t.Errorf("exit status %d\n%s", code, log)
 			}
 			r.results("shop.invoicebox_invited", 1)
@@ -171,7 +171,7 @@ func TestSignals(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if code := exitStatus(t, cmd, 10*time.Second); code != exitDone {
+		if code := exitStatus(t, cmd, time.Minute); code != exitDone {
 			t.Errorf("exit status %d\n%s", code, log)
 		}
 	})
@@ -203,7 +203,7 @@ func TestSignals(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if code := exitStatus(t, cmd, 10*time.Second); code != exitDone {
+		if code := exitStatus(t, cmd, time.Minute); code != exitDone {
 			t.Errorf("exit status %d", code)
 		}
 	})

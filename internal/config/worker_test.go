@@ -93,7 +93,7 @@ func TestPrecedence(t *testing.T) {
 		"event-format":   {"structured", "structured", "structured"}, "id-header": {"a", "b", "c"}, "id-member": {"a", "b", "c"},
 		"request-deadline": {"1s", "2s", "3s"}, "lease": {"1s", "2s", "3s"}, "quiet-period": {"1s", "2s", "3s"}, "slack": {"1s", "2s", "3s"},
 		"unknown-outcome": {"hold", "hold", "hold"}, "cool-down": {"1s", "2s", "3s"}, "address-cool-down": {"1s", "2s", "3s"}, "maximum-age": {"1h", "2h", "3h"}, "verify-every": {"1h", "2h", "3h"}, "destroy-after": {"1h", "2h", "3h"}, "remind-after": {"1h", "2h,3h", "4h"}, "drain-time": {"1s", "2s", "3s"},
-		"listen": {"a:1", "b:1", "c:1"}, "pprof": {"true", "true", "true"}, "log-level": {"debug", "warn", "error"}, "log-format": {"text", "json", "text"},
+		"otlp-endpoint": {"https://a", "http://127.0.0.1:1", "https://c"}, "listen": {"a:1", "b:1", "c:1"}, "pprof": {"true", "true", "true"}, "log-level": {"debug", "warn", "error"}, "log-format": {"text", "json", "text"},
 	}
 	typ := reflect.TypeFor[Worker]()
 	for i := range typ.NumField() {
