@@ -45,7 +45,7 @@ type partition struct {
 	deniedSince time.Time // since when the broker denies reading
 
 	stepped atomic.Pointer[time.Time] // when the partition's goroutine made its last step
-	waits   atomic.Bool               // since then it waits for memory that other partitions use
+	waits   atomic.Bool               // whether it waits, since its last step, for memory that other partitions use
 
 	mu             sync.Mutex
 	sharedPosition int64 // position, for other goroutines
@@ -107,8 +107,8 @@ func (p *partition) moved() {
 	p.stepped.Store(&now)
 }
 
-// idle returns for how long the partition has made no step. That its broker throttles, or
-// that it is another partition's turn, is one.
+// idle returns for how long the partition has made no step. A fetch that is deferred, because
+// the broker throttles or another partition is next, counts as a step.
 func (p *partition) idle() time.Duration {
 	return min(time.Since(*p.stepped.Load()), time.Since(p.reader.stall.deferredAt()))
 }

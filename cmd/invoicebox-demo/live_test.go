@@ -104,7 +104,7 @@ func TestPrintResult(t *testing.T) {
 }
 
 // A shop whose answer died with the worker needs one more code, and gets it once.
-func TestProgressFollowsACutShop(t *testing.T) {
+func TestProgress_CutShop(t *testing.T) {
 	b := newProgress(makeShops(40))
 	s := b.shops[0]
 	for _, other := range b.shops[1:20] {

@@ -13,7 +13,7 @@ func TestMakeShops(t *testing.T) {
 	for _, n := range []int{len(scenarios), 40, 500} {
 		shops := makeShops(n)
 		if len(shops) != n {
-			t.Fatalf("cast(%d) gives %d shops", n, len(shops))
+			t.Fatalf("makeShops(%d) returns %d shops", n, len(shops))
 		}
 		count := map[string]int{}
 		ids := map[string]bool{}
@@ -22,11 +22,11 @@ func TestMakeShops(t *testing.T) {
 			ids[s.id] = true
 		}
 		if len(ids) != n {
-			t.Errorf("cast(%d): two shops share an id", n)
+			t.Errorf("makeShops(%d): two shops have the same id", n)
 		}
 		for _, f := range scenarios {
 			if count[f.name] == 0 {
-				t.Errorf("cast(%d): nobody has the scenario %q", n, f.name)
+				t.Errorf("makeShops(%d): no shop has the scenario %q", n, f.name)
 			}
 		}
 	}
@@ -43,7 +43,7 @@ func TestMakeShops(t *testing.T) {
 
 // The contract's limits and the sandbox's words hold for everything that the
 // shops send.
-func TestScenariosFitTheContract(t *testing.T) {
+func TestScenarios_Contract(t *testing.T) {
 	words := map[string]bool{"": true}
 	for _, w := range sandbox.Faults() {
 		words[w.Word] = true

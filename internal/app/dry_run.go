@@ -181,7 +181,7 @@ func (r DryRecord) Words() string {
 		return words
 	case onboarding.RehearsedDeselect:
 		words = "another provider for " + r.who()
-	case onboarding.RehearsedAnswer:
+	case onboarding.RehearsedPublish:
 		words = "would send nothing for " + r.who()
 	default:
 		words = "would keep the event of " + r.who()
@@ -213,7 +213,7 @@ func (s DrySummary) Words() string {
 		return "no record is unread; nothing was sent, committed, published or written"
 	}
 	if s.NotRemembered > 0 {
-		parts = append(parts, fmt.Sprintf("of which %d were not remembered, because there are too many: a later record of the same shop was planned without them", s.NotRemembered))
+		parts = append(parts, fmt.Sprintf("of which %d exceed the limit of remembered events: later records of the same shops were planned without them", s.NotRemembered))
 	}
 	return strings.Join(parts, ", ") + "; nothing was sent, committed, published or written"
 }

@@ -50,7 +50,7 @@ func newStatsCollector(j statsReader) *statsCollector {
 	return &statsCollector{
 		journal: j, now: time.Now,
 		up:             desc("journal_up", "1 if the last read of the journal succeeded; otherwise 0, and the gauges of its content are absent."),
-		age:            desc("journal_statistics_age_seconds", "Time since the journal was last read for the gauges of its content."),
+		age:            desc("journal_statistics_age_seconds", "Time since the last successful read of the journal for the gauges of its content."),
 		operations:     desc("operations", "Operations that have not ended, by account, kind and state.", "account", "kind", "state"),
 		attention:      desc("attention", "Operations that wait for an operator's decision, by reason.", "reason"),
 		oldestDue:      desc("oldest_due_age_seconds", "Time since the oldest due operation became due, by account and kind; 0 if none is due.", "account", "kind"),

@@ -63,7 +63,7 @@ invoicebox_worker_inbox_events 6
 # HELP invoicebox_worker_journal_bytes Size of the journal on disk.
 # TYPE invoicebox_worker_journal_bytes gauge
 invoicebox_worker_journal_bytes 7
-# HELP invoicebox_worker_journal_statistics_age_seconds Time since the journal was last read for the gauges of its content.
+# HELP invoicebox_worker_journal_statistics_age_seconds Time since the last successful read of the journal for the gauges of its content.
 # TYPE invoicebox_worker_journal_statistics_age_seconds gauge
 invoicebox_worker_journal_statistics_age_seconds 1
 # HELP invoicebox_worker_journal_up 1 if the last read of the journal succeeded; otherwise 0, and the gauges of its content are absent.
@@ -91,7 +91,7 @@ invoicebox_worker_outbox_oldest_age_seconds 0
 	}
 	now = now.Add(time.Second)
 	shows(`
-# HELP invoicebox_worker_journal_statistics_age_seconds Time since the journal was last read for the gauges of its content.
+# HELP invoicebox_worker_journal_statistics_age_seconds Time since the last successful read of the journal for the gauges of its content.
 # TYPE invoicebox_worker_journal_statistics_age_seconds gauge
 invoicebox_worker_journal_statistics_age_seconds 2
 # HELP invoicebox_worker_journal_up 1 if the last read of the journal succeeded; otherwise 0, and the gauges of its content are absent.

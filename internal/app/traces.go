@@ -40,7 +40,7 @@ func startTraces(o *Options, registry prometheus.Registerer, log *slog.Logger, c
 	return exporter.Tracer(), nil
 }
 
-const unencryptedTraces = "shop ids, and the headers of OTEL_EXPORTER_OTLP_HEADERS, can be read on the way"
+const unencryptedTraces = "shop ids, and the headers of OTEL_EXPORTER_OTLP_HEADERS, can be read on the network"
 
 func tracesUnencrypted(o *Options) bool {
 	return config.Unencrypted(o.OTLPEndpoint)
@@ -56,7 +56,7 @@ func checkTraces(ctx context.Context, o *Options) []CheckResult {
 	defer cancel()
 	where := tracing.URL(o.OTLPEndpoint)
 	if err := tracing.Probe(ctx, o.OTLPEndpoint); err != nil {
-		return []CheckResult{{name, CheckWarning, "no spans can be exported to " + where + ": " + err.Error() + "; check --otlp-endpoint. The work is not affected"}}
+		return []CheckResult{{name, CheckWarning, "no spans can be exported to " + where + ": " + err.Error() + "; check --otlp-endpoint. Events are processed without traces"}}
 	}
 	if tracesUnencrypted(o) {
 		return []CheckResult{{name, CheckWarning, where + " accepts spans, without TLS: " + unencryptedTraces}}

@@ -213,7 +213,7 @@ const (
 )
 
 // Values that are wrong, and those that would put a secret into the objects, are refused.
-func TestValuesAreRefused(t *testing.T) {
+func TestChart_RefusedValues(t *testing.T) {
 	postgres := func(url string) string {
 		return fmt.Sprintf("config: {partner-id: x}\njournal: {type: postgres, postgres: {url: %q}}", url)
 	}

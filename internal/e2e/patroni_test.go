@@ -16,8 +16,8 @@ import (
 
 // Three workers over a database that Patroni and etcd keep available, with a synchronous
 // standby. Under load the primary is switched over, killed, frozen until another one has
-// taken over, and cut off from all others until then. Work goes on by itself each time; nothing is lost, nothing is sent twice,
-// and no window is over the limit.
+// taken over, and cut off from all others until then. Each time work resumes without an
+// operator; nothing is lost, nothing is sent twice, and no window is over the limit.
 func TestPatroni(t *testing.T) {
 	if os.Getenv("INVOICEBOX_TEST_PATRONI") == "" {
 		t.Skip("INVOICEBOX_TEST_PATRONI is not set")

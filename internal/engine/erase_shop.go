@@ -40,8 +40,8 @@ func (e *Engine) eraseRows(s phases, i journal.PendingIntent) (erased bool) {
 	return true
 }
 
-// executeErase makes the steps that are left. The rows are erased once: what comes after
-// that is not in the request, and must not keep the action from its end.
+// executeErase executes the remaining steps. The rows are erased once: later rows are not
+// part of the request, and must not delay the end of the action.
 func (e *Engine) executeErase(s phases, i journal.PendingIntent) {
 	if i.Result == "" && !e.eraseRows(s, i) {
 		return
@@ -52,7 +52,7 @@ func (e *Engine) executeErase(s phases, i journal.PendingIntent) {
 	case s.draining():
 	case errors.Is(err, journal.ErrFull):
 		e.metrics.errors.WithLabelValues("erase_shop").Inc()
-		e.log.Error("the data of a shop is erased, and the disk has no room to rewrite the journal; trying again", "intent", i.UUID.String(), "err", err)
+		e.log.Error("the shop's rows are erased, but the disk has too little free space to rewrite the journal; retrying", "intent", i.UUID.String(), "err", err)
 	default:
 		e.actionFailed(i, err)
 	}

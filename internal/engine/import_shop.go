@@ -50,7 +50,7 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 		e.actionEnded(i, end)
 	}
 	storeFailed := func(err error) {
-		e.log.Error("cannot import a shop, because the credential store fails", "intent", i.UUID.String(), "err", err)
+		e.log.Error("cannot import a shop: the credential store failed", "intent", i.UUID.String(), "err", err)
 		if !s.draining() && time.Since(since) >= e.cfg.VerifyFor {
 			finish(onboarding.ResultStoreUnavailable)
 		}

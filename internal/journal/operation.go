@@ -52,8 +52,7 @@ type ClaimedOperation struct {
 	TraceParent string
 	TraceState  string
 	// Invitation is the event that began the run of the shop's last invitation that
-	// was sent; nil if there was none, or if the
-	// request did not ask for it.
+	// was sent; nil if there was none, or if the request did not ask for it.
 	Invitation  *Cause
 	NextVersion int64          // of the shop's credentials
 	Active      *ActiveView    // of the shop

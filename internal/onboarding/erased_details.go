@@ -8,13 +8,13 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// ErasedDetails tells whether the details that an audit trail lacks were erased with the
+// ErasedDetails checks whether the missing details of an audit trail were erased with the
 // data of a shop. [ErasedDetails.Note] takes the entries in their order. The zero value is
 // ready.
 type ErasedDetails struct {
 	Count   int64          // of the entries without their detail
 	missing map[int64]bool // those that no erasure has named so far
-	kept    int64          // one of them whose detail no erasure erases
+	kept    int64          // the first entry without its detail whose act an erasure never erases
 }
 
 // Note notes an entry.
@@ -38,8 +38,8 @@ func (d *ErasedDetails) Note(e journal.AuditEntry) {
 	d.missing[e.ID] = true
 }
 
-// Unexplained returns an entry whose detail no erasure has erased; 0 if there is none.
-// Each erasure names the entries, which come before.
+// Unexplained returns the number of the first entry whose detail is missing although no
+// erasure names it; 0 if there is none. An erasure names only entries before its own.
 func (d *ErasedDetails) Unexplained() int64 {
 	first := d.kept
 	for id := range d.missing {

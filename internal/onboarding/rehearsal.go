@@ -18,11 +18,11 @@ const (
 	RehearsedInvite     RehearsedStep = "invite"      // a request to Invoicebox: an invitation
 	RehearsedActivate   RehearsedStep = "activate"    // a request to Invoicebox: an activation
 	RehearsedJoin       RehearsedStep = "join"        // an operation for the same exists
-	RehearsedAnswer     RehearsedStep = "answer"      // an event is published at once
+	RehearsedPublish    RehearsedStep = "publish"     // an event is published at once
 	RehearsedAttention  RehearsedStep = "attention"   // nothing is sent, and an operator gets to see it
 	RehearsedRepeat     RehearsedStep = "repeat"      // the event was accepted before
 	RehearsedDeadLetter RehearsedStep = "dead_letter" // the record cannot be used
-	RehearsedKeep       RehearsedStep = "keep"        // the event is stored and leads to nothing
+	RehearsedStore      RehearsedStep = "store"       // the event is stored and leads to nothing
 	RehearsedDeselect   RehearsedStep = "deselect"    // invitations that were not sent are canceled
 )
 
@@ -88,7 +88,7 @@ func (r *Rehearsal) Event(e journal.Event, p journal.Preview) Rehearsed {
 	}
 	v := r.view(e, p.View)
 	plan := r.plan(e, v)
-	out := Rehearsed{Step: RehearsedKeep, Cancels: len(plan.Cancel), NotRemembered: full}
+	out := Rehearsed{Step: RehearsedStore, Cancels: len(plan.Cancel), NotRemembered: full}
 	for _, d := range plan.Publish {
 		out.Publishes = append(out.Publishes, d.Type)
 	}
@@ -96,7 +96,7 @@ func (r *Rehearsal) Event(e journal.Event, p journal.Preview) Rehearsed {
 		out.Publishes = append(out.Publishes, schemas.TypeActivated)
 	}
 	if len(out.Publishes) > 0 {
-		out.Step = RehearsedAnswer
+		out.Step = RehearsedPublish
 	}
 	for _, id := range plan.Cancel {
 		r.cancel(id, plan.CancelReason)

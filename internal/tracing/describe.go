@@ -39,7 +39,7 @@ func Describe(err error) string {
 	before, _, _ := strings.Cut(err.Error(), "body: ")
 	switch found := status.FindStringSubmatch(before); {
 	case found != nil:
-		return "the collector answers " + found[1]
+		return "the collector responds with HTTP status " + found[1]
 	case strings.Contains(before, "partial success"):
 		return "the collector rejected some of the spans"
 	case strings.Contains(before, "retry-able"), strings.Contains(before, "max retry time"):
@@ -87,7 +87,7 @@ func checkEnvironment() error {
 		}
 		if certificate, key := value("CLIENT_CERTIFICATE"), value("CLIENT_KEY"); certificate != "" || key != "" {
 			if _, err := tls.LoadX509KeyPair(certificate, key); err != nil {
-				return fmt.Errorf("%[1]sCLIENT_CERTIFICATE and %[1]sCLIENT_KEY must be PEM files that fit each other", prefix)
+				return fmt.Errorf("%[1]sCLIENT_CERTIFICATE and %[1]sCLIENT_KEY must be PEM files of a certificate and of its private key", prefix)
 			}
 		}
 	}

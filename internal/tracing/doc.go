@@ -8,5 +8,6 @@
 // A nil [Tracer] starts no spans and costs nothing.
 //
 // Work never waits for the collector. A bounded number of spans waits for export; further
-// ones are dropped and counted. No span contains an address, a code or a token.
+// ones are dropped and counted. No span contains an e-mail address, an activation code or a
+// token.
 package tracing

@@ -57,7 +57,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "invoicebox_worker_spans_exported_total", Help: "Spans that the collector of --otlp-endpoint accepted.",
 		}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "invoicebox_worker_spans_dropped_total", Help: "Spans that were not exported, by reason: too many wait, the export failed, or the worker stopped.",
+			Name: "invoicebox_worker_spans_dropped_total", Help: "Spans that were dropped, by reason: the queue was full, the export failed, or the worker stopped.",
 		}, []string{"reason"}),
 	}
 	for _, reason := range []string{queueFull, failed, shutdown} {

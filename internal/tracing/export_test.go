@@ -42,8 +42,8 @@ func TestProbe(t *testing.T) {
 	for endpoint, want := range map[string]string{
 		server.URL + "/200":        "",
 		server.URL + "/200/broken": "the collector does not respond as expected",
-		server.URL + "/401":        "the collector answers 401",
-		server.URL + "/404":        "the collector answers 404",
+		server.URL + "/401":        "the collector responds with HTTP status 401",
+		server.URL + "/404":        "the collector responds with HTTP status 404",
 		server.URL + "/503":        "the collector is not available (429, 502, 503 or 504)",
 		"http://127.0.0.1:1":       "connection refused",
 		secure.URL + "/200":        "the TLS handshake failed, or the certificate is not trusted; see OTEL_EXPORTER_OTLP_CERTIFICATE",

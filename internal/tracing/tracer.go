@@ -60,8 +60,8 @@ func (t *Tracer) origin(e Event) trace.SpanContext {
 	if parent := e.incoming(); parent.IsValid() {
 		return parent
 	}
-	// The first span again, for the sampler's decision. It never ends, so it is not
-	// exported.
+	// Start the first span again, to get the sampler's decision. This span is never ended,
+	// so it is not exported.
 	return t.StartFirst(e, "").SpanContext().WithRemote(true)
 }
 

@@ -16,7 +16,7 @@ import (
 // that was erased before it began. The log may contain it until it is emptied after that.
 type scrubs struct {
 	turn      chan struct{} // held by the call that rewrites for all waiting ones
-	begun     atomic.Int64  // rewrites; a number of them is that of the last one
+	begun     atomic.Int64  // the number of the last rewrite that began
 	rewritten atomic.Int64  // the last one that succeeded
 	emptied   atomic.Int64  // the last one after which the log was emptied
 }
@@ -32,8 +32,8 @@ const (
 // and copies of moved rows in used ones.
 //
 // Both steps run between two transactions of the writer. Concurrent calls share a rewrite.
-// While a reader prevents that the log is emptied, nothing is rewritten and the writer
-// continues with other work.
+// While a reader prevents the truncation of the log, the file is not rewritten again, and
+// the writer executes other requests.
 func (d database) Scrub(ctx context.Context) (bool, error) {
 	s := &d.j.scrubs
 	need := s.begun.Load() + 1
@@ -57,7 +57,7 @@ func (d database) Scrub(ctx context.Context) (bool, error) {
 			return true, err
 		}
 		if !logged {
-			d.j.log.Warn("erased data stays in the journal's log until a reader has ended; trying again", "file", d.j.path+"-wal")
+			d.j.log.Warn("a reader prevents the truncation of the write-ahead log, which still contains erased data; retrying", "file", d.j.path+"-wal")
 		}
 		select {
 		case <-time.After(emptyEvery):
@@ -98,7 +98,7 @@ func (j *Journal) rewrite() error {
 }
 
 // errRead reports that a reader has an older state of the database open.
-var errRead = errors.New("journal: the log could not be emptied, because a reader uses it")
+var errRead = errors.New("journal: a reader prevents the truncation of the write-ahead log")
 
 func (j *Journal) emptyLog() error {
 	number := j.scrubs.rewritten.Load()
