@@ -159,7 +159,7 @@ var connections = []struct {
 		},
 	},
 	{
-		"OpenTelemetry collector (`--otlp-endpoint`)", "OTLP over HTTPS, TLS 1.2 or later", "certificate and name; `OTEL_EXPORTER_OTLP_CERTIFICATE` replaces the authorities", "off",
+		"OpenTelemetry collector (`--otlp-endpoint`)", "OTLP over HTTPS, TLS 1.2 or later, no redirects", "certificate and name; `OTEL_EXPORTER_OTLP_CERTIFICATE` replaces the authorities", "off",
 		"`http://` spelled out; beyond loopback a warning in the log and in `check`",
 		func(t *testing.T) {
 			server := httptest.NewUnstartedServer(http.NotFoundHandler())

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -98,7 +99,7 @@ func startGauges(ctx context.Context, log *slog.Logger, stats *statsCollector, r
 		ended <- runComponent(ctx, log, "gauges", func(ctx context.Context) error {
 			for {
 				began, pause := time.Now(), statsEvery
-				if stats.read(ctx) == nil {
+				if err := stats.read(ctx); err == nil || errors.Is(err, context.DeadlineExceeded) {
 					pause = min(max(statsEvery, statsShare*time.Since(began)), statsRarely)
 				}
 				_, _ = room.ready()

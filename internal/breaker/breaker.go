@@ -10,7 +10,7 @@ import (
 	"invoicebox-worker/invoicebox"
 )
 
-// Unlimited is the allowance of an open breaker.
+// Unlimited is the allowance of an active breaker.
 const Unlimited = math.MaxInt32
 
 // trialPause is how long a process that may not make a trial waits before its next
@@ -133,7 +133,7 @@ func (b *Breaker) Degraded() bool {
 	return b.g.State == journal.CircuitThrottled || b.g.State == journal.CircuitBackingOff
 }
 
-// ReserveTrial reserves the one trial for the first caller; false for an open breaker.
+// ReserveTrial reserves the one trial for the first caller; false for an active breaker.
 func (b *Breaker) ReserveTrial(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -18,7 +18,7 @@
 //
 // # Guarantees
 //
-//   - A closed breaker fails no operation. The engine claims none while it is closed.
+//   - An open breaker fails no operation. The engine claims none while it is open.
 //   - A pause that another process or an operator made is not undone by what this
 //     process learned before it.
 //   - At most one trial call is in flight in a process. A process that dies in its trial

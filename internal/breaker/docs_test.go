@@ -82,5 +82,5 @@ func TestBreakerRunbook(t *testing.T) {
 			t.Errorf("there is no section for an account that is paused for %s", r.Reason)
 		}
 	}
-	golden.CompareMarkdown(t, page, "## An account is closed", rows)
+	golden.CompareMarkdown(t, page, "## An account is not active", rows)
 }

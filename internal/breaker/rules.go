@@ -38,7 +38,7 @@ const (
 )
 
 // FaultsToRest and faultsToPause are how many faults of one kind in a row, with
-// no success between, close an open breaker.
+// no success between, open an active breaker.
 const (
 	FaultsToRest  = 5
 	FaultsToPause = 3
@@ -63,7 +63,7 @@ const (
 
 // A rule is one transition. Trial rows are for the one call that a throttled or
 // backing-off breaker permits when its time is over. Responses to calls that began
-// before the breaker closed are ignored.
+// before the breaker opened are ignored.
 type rule struct {
 	state  journal.CircuitState
 	reason onboarding.Reason // "" is any

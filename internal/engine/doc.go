@@ -38,7 +38,7 @@
 //     claim while both wait.
 //   - At most three operations are in flight for each call in flight. Waiting operations
 //     hold no goroutine.
-//   - The time for which an account is closed does not count towards the maximum age.
+//   - The time for which an account is not active does not count towards the maximum age.
 //   - When the context of Run ends, nothing more is sent. Calls in flight are awaited for
 //     the drain time, their outcomes are written, and claimed operations are released.
 //   - An operator action is executed or refused once: its end, its effect and its audit

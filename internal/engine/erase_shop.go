@@ -76,7 +76,8 @@ func (e *Engine) endErase(s phases, i journal.PendingIntent) (end journal.Intent
 	if _, err := e.journal.EraseAuditDetails(s.writes, i.ShopID, onboarding.KeptDetails(), erased); err != nil {
 		return end, err
 	}
-	done, err := e.journal.Scrub(s.writes)
+	// After a restart the scrub begins again, so a stop does not wait for it.
+	done, err := e.journal.Scrub(s.accept)
 	if err != nil {
 		return end, err
 	}

@@ -31,9 +31,9 @@ const (
 	Waiting    State = 3  // as Planned, after an attempt that was not executed
 	Claimed    State = 4  // leased to a worker; nothing can have been sent
 	Sending    State = 5  // leased; a request may be on its way
-	Received   State = 6  // the whole answer is durable; nothing is left to send
-	Stored     State = 7  // the whole response is durable; nothing is left to send
-	Unknown    State = 8  // the secret is stored and is being verified
+	Received   State = 6  // the whole response is durable; nothing is left to send
+	Stored     State = 7  // the secret is stored and is being verified
+	Unknown    State = 8  // nothing proves whether the last request was executed
 	Attention  State = 20 // waits for an operator
 	Done       State = 30
 	Superseded State = 31 // ended without an event of its own

@@ -182,7 +182,7 @@ var resultRows = []ResultRow{
 	{ResultActivated, journal.IntentPerformed, "The token was found to work and is stored; the shop is active, and that is published."},
 	{ResultClosed, journal.IntentPerformed, "The operation has ended."},
 	{ResultPaused, journal.IntentPerformed, "The account is paused: nobody is invited or activated; calls in flight go on to their end, tokens are still checked, and nothing fails."},
-	{ResultResumed, journal.IntentPerformed, "One call tries; when Invoicebox does its work for the account, the circuit breaker opens it again."},
+	{ResultResumed, journal.IntentPerformed, "A trial call is made. If it succeeds, the account is active again."},
 
 	{ResultMovedOn, journal.IntentRefused, "The operation does not wait for a person any more"},
 	{ResultNotSafe, journal.IntentRefused, "This command is not safe for an operation in this attention"},

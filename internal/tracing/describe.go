@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // status finds the status in an error of the exporter. The text behind it is the
@@ -73,35 +74,63 @@ func isTimeout(err error) bool {
 var samplers = []string{"always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"}
 
 // checkEnvironment refuses variables that the SDK would print to standard error, values
-// included, and ignore.
-func checkEnvironment() error {
+// included, and ignore. It returns what those about the connection ask for: the time-out of a
+// request, and the certificates; nil if there are none.
+func checkEnvironment() (timeout time.Duration, trust *tls.Config, err error) {
+	timeout = 10 * time.Second // as specified by OpenTelemetry
+	set := func() *tls.Config {
+		if trust == nil {
+			trust = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		return trust
+	}
+	// The variables of traces come last and win.
 	for _, prefix := range []string{"OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_TRACES_"} {
 		value := func(name string) string { return strings.TrimSpace(os.Getenv(prefix + name)) }
 		if !validHeaders(value("HEADERS")) {
-			return fmt.Errorf("%sHEADERS must be NAME=VALUE,… with percent-encoded values", prefix)
+			return 0, nil, fmt.Errorf("%sHEADERS must be NAME=VALUE,… with percent-encoded values", prefix)
 		}
 		if path := value("CERTIFICATE"); path != "" {
-			if pem, err := os.ReadFile(path); err != nil || !x509.NewCertPool().AppendCertsFromPEM(pem) {
-				return fmt.Errorf("%sCERTIFICATE must be a PEM file with the certificate authorities for the collector", prefix)
+			authorities := x509.NewCertPool()
+			if pem, err := os.ReadFile(path); err != nil || !authorities.AppendCertsFromPEM(pem) {
+				return 0, nil, fmt.Errorf("%sCERTIFICATE must be a PEM file with the certificate authorities for the collector", prefix)
 			}
+			set().RootCAs = authorities
 		}
 		if certificate, key := value("CLIENT_CERTIFICATE"), value("CLIENT_KEY"); certificate != "" || key != "" {
-			if _, err := tls.LoadX509KeyPair(certificate, key); err != nil {
-				return fmt.Errorf("%[1]sCLIENT_CERTIFICATE and %[1]sCLIENT_KEY must be PEM files of a certificate and of its private key", prefix)
+			pair, err := tls.LoadX509KeyPair(certificate, key)
+			if err != nil {
+				return 0, nil, fmt.Errorf("%[1]sCLIENT_CERTIFICATE and %[1]sCLIENT_KEY must be PEM files of a certificate and of its private key", prefix)
+			}
+			set().Certificates = []tls.Certificate{pair}
+		}
+		if text := value("TIMEOUT"); text != "" {
+			ms, err := strconv.Atoi(text)
+			if err != nil || ms < 1 || ms > maxTimeout {
+				return 0, nil, fmt.Errorf("%sTIMEOUT must be a number of milliseconds from 1 to %d", prefix, maxTimeout)
+			}
+			timeout = time.Duration(ms) * time.Millisecond
+		}
+		if text := value("ENDPOINT"); text != "" { // --otlp-endpoint is used instead
+			if _, err := url.Parse(text); err != nil {
+				return 0, nil, fmt.Errorf("%sENDPOINT must be a URL", prefix)
 			}
 		}
 	}
 	sampler := strings.ToLower(strings.TrimSpace(os.Getenv("OTEL_TRACES_SAMPLER")))
 	if sampler != "" && !slices.Contains(samplers, sampler) {
-		return fmt.Errorf("OTEL_TRACES_SAMPLER must be one of %s", strings.Join(samplers, ", "))
+		return 0, nil, fmt.Errorf("OTEL_TRACES_SAMPLER must be one of %s", strings.Join(samplers, ", "))
 	}
 	if ratio := strings.TrimSpace(os.Getenv("OTEL_TRACES_SAMPLER_ARG")); ratio != "" && strings.HasSuffix(sampler, "traceidratio") {
 		if v, err := strconv.ParseFloat(ratio, 64); err != nil || !(v >= 0 && v <= 1) {
-			return errors.New("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1")
+			return 0, nil, errors.New("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1")
 		}
 	}
-	return nil
+	return timeout, trust, nil
 }
+
+// maxTimeout is the largest time-out of a request, in milliseconds.
+const maxTimeout = 60_000
 
 func validHeaders(text string) bool {
 	if text == "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,9 @@ import (
 const (
 	// maxWaiting bounds the spans that wait for export, about 6 MB.
 	maxWaiting = 4096
+	// A batch is exported when it has batchSize spans, or batchTimeout after the last one.
+	batchSize    = 512
+	batchTimeout = 5 * time.Second
 	// exportTimeout bounds the export of one batch, with its repeats.
 	exportTimeout = 20 * time.Second
 	// logAgain is the least time between two log lines of failing exports.
@@ -77,10 +81,11 @@ type Exporter struct {
 
 // Start starts the export. It makes no request.
 func Start(o Options) (*Exporter, error) {
-	if err := checkEnvironment(); err != nil {
+	client, err := newClient(o.Endpoint)
+	if err != nil {
 		return nil, err
 	}
-	sender, err := otlptrace.New(context.Background(), newClient(o.Endpoint))
+	sender, err := otlptrace.New(context.Background(), client)
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
@@ -102,7 +107,8 @@ func start(o Options, sender sdktrace.SpanExporter) (*Exporter, error) {
 	}
 	stopped, stop := context.WithCancel(context.Background())
 	q := &queue{metrics: o.Metrics, log: o.Logger, sender: sender, stopped: stopped}
-	q.SpanProcessor = sdktrace.NewBatchSpanProcessor(batchSender{q}, sdktrace.WithMaxQueueSize(maxWaiting), sdktrace.WithExportTimeout(exportTimeout))
+	q.SpanProcessor = sdktrace.NewBatchSpanProcessor(batchSender{q}, sdktrace.WithMaxQueueSize(maxWaiting),
+		sdktrace.WithMaxExportBatchSize(batchSize), sdktrace.WithBatchTimeout(batchTimeout), sdktrace.WithExportTimeout(exportTimeout))
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithResource(about), sdktrace.WithSpanProcessor(q), sdktrace.WithIDGenerator(IDs{}),
 		sdktrace.WithRawSpanLimits(sdktrace.SpanLimits{
@@ -207,22 +213,37 @@ func URL(endpoint string) string {
 	return endpoint + path
 }
 
-// newClient makes the client. It reads the OTEL_EXPORTER_OTLP_… variables, too: headers,
-// certificates, compression and time-out.
-func newClient(endpoint string) otlptrace.Client {
+// newClient makes the client. The exporter reads the OTEL_EXPORTER_OTLP_… variables, too. The
+// HTTP client is made here, because the exporter's own follows redirects, and would send
+// the headers of the variables to another server.
+func newClient(endpoint string) (otlptrace.Client, error) {
+	address := URL(endpoint)
+	timeout, trust, err := checkEnvironment()
+	if err != nil {
+		return nil, err
+	}
+	if trust != nil && !strings.HasPrefix(address, "https:") {
+		return nil, errors.New("OTEL_EXPORTER_OTLP_CERTIFICATE, …_CLIENT_CERTIFICATE and …_CLIENT_KEY need an https address in --otlp-endpoint")
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = trust
 	return otlptracehttp.NewClient(
-		otlptracehttp.WithEndpointURL(URL(endpoint)),
+		otlptracehttp.WithEndpointURL(address),
+		otlptracehttp.WithHTTPClient(&http.Client{
+			Transport: transport, Timeout: timeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}),
 		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: true, InitialInterval: 500 * time.Millisecond, MaxInterval: 5 * time.Second, MaxElapsedTime: exportTimeout}),
-	)
+	), nil
 }
 
 // Probe sends a request without spans. It returns what is wrong, in words that contain no
 // text of the collector.
 func Probe(ctx context.Context, endpoint string) error {
-	if err := checkEnvironment(); err != nil {
+	client, err := newClient(endpoint)
+	if err != nil {
 		return err
 	}
-	client := newClient(endpoint)
 	defer func() { _ = client.Stop(ctx) }()
 	if err := client.UploadTraces(ctx, nil); err != nil {
 		return errors.New(Describe(err))

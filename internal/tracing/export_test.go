@@ -1,11 +1,16 @@
 package tracing
 
 import (
+	"encoding/pem"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -59,6 +64,42 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// A redirect is not followed: the headers of the variables are for the collector only.
+func TestProbe_Redirect(t *testing.T) {
+	var asked atomic.Bool
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Store(true) }))
+	defer other.Close()
+	for _, status := range []int{http.StatusFound, http.StatusTemporaryRedirect} {
+		collector := httptest.NewServer(http.RedirectHandler(other.URL, status))
+		err := Probe(t.Context(), collector.URL)
+		collector.Close()
+		if want := fmt.Sprintf("the collector responds with HTTP status %d", status); err == nil || err.Error() != want {
+			t.Errorf("%v, not %q", err, want)
+		}
+	}
+	if asked.Load() {
+		t.Error("the other server was asked")
+	}
+}
+
+// check and run refuse certificates for a collector without TLS.
+func TestProbe_CertificateWithoutTLS(t *testing.T) {
+	collector := httptest.NewTLSServer(http.NotFoundHandler())
+	defer collector.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: collector.Certificate().Raw})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", file)
+	if err := Probe(t.Context(), "http"+strings.TrimPrefix(collector.URL, "https")); err == nil || !strings.Contains(err.Error(), "need an https address") {
+		t.Errorf("%v", err)
+	}
+	if err := Probe(t.Context(), collector.URL); err == nil || err.Error() != "the collector responds with HTTP status 404" {
+		t.Errorf("with the authority: %v", err)
+	}
+}
+
 // A variable that the SDK would print and ignore is refused. The error does not repeat it.
 func TestEnvironment(t *testing.T) {
 	for _, c := range []struct {
@@ -75,12 +116,17 @@ func TestEnvironment(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist/SECRET", false},
 		{"OTEL_EXPORTER_OTLP_CERTIFICATE", "export_test.go", false},
 		{"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "export_test.go", false},
+		{"OTEL_EXPORTER_OTLP_TIMEOUT", "500", true},
+		{"OTEL_EXPORTER_OTLP_TIMEOUT", "SECRET", false},
+		{"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0", false},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector.example", true},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:SECRET@collector.example:port", false},
 		{"OTEL_TRACES_SAMPLER", "parentbased_traceidratio", true},
 		{"OTEL_TRACES_SAMPLER", "SECRET", false},
 	} {
 		t.Run(c.name+"/"+c.value, func(t *testing.T) {
 			t.Setenv(c.name, c.value)
-			err := checkEnvironment()
+			_, _, err := checkEnvironment()
 			if (err == nil) != c.ok {
 				t.Errorf("%v", err)
 			}
@@ -93,7 +139,7 @@ func TestEnvironment(t *testing.T) {
 		t.Run("OTEL_TRACES_SAMPLER_ARG/"+arg, func(t *testing.T) {
 			t.Setenv("OTEL_TRACES_SAMPLER", "traceidratio")
 			t.Setenv("OTEL_TRACES_SAMPLER_ARG", arg)
-			if err := checkEnvironment(); (err == nil) != ok {
+			if _, _, err := checkEnvironment(); (err == nil) != ok {
 				t.Errorf("%v", err)
 			}
 		})

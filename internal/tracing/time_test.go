@@ -110,7 +110,7 @@ func TestExporter(t *testing.T) {
 				e.make(10)
 				time.Sleep(10 * time.Second)
 			}
-			if n := strings.Count(log.String(), "\n"); n != 3 || strings.Contains(log.String(), "SECRET") || !strings.Contains(log.String(), "answers 401") {
+			if n := strings.Count(log.String(), "\n"); n != 3 || strings.Contains(log.String(), "SECRET") || !strings.Contains(log.String(), "HTTP status 401") {
 				t.Errorf("%d lines:\n%s", n, log)
 			}
 			if n := e.dropped(failed); n != 1260 {

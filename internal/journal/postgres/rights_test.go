@@ -56,8 +56,8 @@ func TestMayWork(t *testing.T) {
 		with("search_path=made&role=writer"):       "journal: the user lacks the right USAGE on sequence attempt_id and 2 more: have the owner of the tables grant it",
 		url:                                        "",
 		with("search_path=own"):                    "",
-		with("search_path=nope"):                   "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
-		with("search_path=own&role=reader"):        "journal: search_path names no schema that is there and that the user may use: make it first, owned by the user",
+		with("search_path=nope"):                   "journal: search_path names no schema that exists and that the user may use: create it first, owned by the user",
+		with("search_path=own&role=reader"):        "journal: search_path names no schema that exists and that the user may use: create it first, owned by the user",
 		with("search_path=pg_catalog&role=reader"): `journal: the user may not make tables in schema "pg_catalog"`,
 	} {
 		got := ""

@@ -112,8 +112,8 @@ func migrate(ctx context.Context, p *goose.Provider) error {
 func versionOf(ctx context.Context, db *sql.DB) (s tableVersion, err error) {
 	var there, says, unreleased bool
 	err = db.QueryRowContext(ctx, `SELECT to_regclass('goose_db_version') IS NOT NULL, to_regclass('schema_version') IS NOT NULL,
-		to_regclass('relay_turn') IS NOT NULL`).Scan(&there, &says, &unreleased)
-	if err == nil && unreleased { // all builds before the first release had this table
+		to_regclass('relay_turn') IS NOT NULL OR EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('account') AND attname = 'closed_since')`).Scan(&there, &says, &unreleased)
+	if err == nil && unreleased { // each build before the first release had the table or the column
 		return s, fmt.Errorf("journal: the database: %w", schema.ErrUnreleased)
 	}
 	if err == nil && there {

@@ -250,9 +250,18 @@ func TestAMigrationGivesWay(t *testing.T) {
 // A database of a build from before the first release is refused as such and not
 // changed.
 func TestUnreleasedDatabase(t *testing.T) {
-	b := newBed(t, pgtest.Start(t))
-	made := `CREATE TABLE goose_db_version (id INT, version_id BIGINT, is_applied BOOLEAN); INSERT INTO goose_db_version VALUES (1, 1, TRUE);
-		CREATE TABLE relay_turn (number BIGINT PRIMARY KEY, until BIGINT NOT NULL)`
+	server := pgtest.Start(t)
+	for name, mark := range map[string]string{
+		"table":  "CREATE TABLE relay_turn (number BIGINT PRIMARY KEY, until BIGINT NOT NULL)",
+		"column": "CREATE TABLE account (id BIGINT PRIMARY KEY, closed_since BIGINT)",
+	} {
+		t.Run(name, func(t *testing.T) { refusesUnreleased(t, newBed(t, server), mark) })
+	}
+}
+
+func refusesUnreleased(t *testing.T, b *bed, mark string) {
+	t.Helper()
+	made := "CREATE TABLE goose_db_version (id INT, version_id BIGINT, is_applied BOOLEAN); INSERT INTO goose_db_version VALUES (1, 1, TRUE); " + mark
 	conn, err := pgx.Connect(t.Context(), b.url)
 	b.ok(err)
 	defer func() { _ = conn.Close(context.Background()) }()

@@ -201,11 +201,11 @@ func versions(ctx context.Context, db *sql.DB) (have, want int64, err error) {
 	sources := p.ListSources()
 	want = sources[len(sources)-1].Version
 	var there, unreleased bool
-	if err := db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE name = 'goose_db_version'), count(*) FILTER (WHERE name = 'audit_keeps')
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE name = 'goose_db_version'), count(*) FILTER (WHERE name = 'audit_keeps' OR name = 'account' AND sql LIKE '%closed_since%')
 		FROM sqlite_schema`).Scan(&there, &unreleased); err != nil || !there {
 		return 0, want, err
 	}
-	if unreleased { // the trigger had this name in all builds before the first release
+	if unreleased { // each build before the first release had the trigger or the column
 		return 0, want, schema.ErrUnreleased
 	}
 	err = db.QueryRowContext(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied = 1").Scan(&have)

@@ -186,6 +186,16 @@ func TestPlannerIsNeeded(t *testing.T) {
 // A file of a build from before the first release is refused as such and not
 // changed.
 func TestUnreleasedFile(t *testing.T) {
+	for name, marks := range map[string][]string{
+		"trigger": {"CREATE TABLE audit (id INTEGER PRIMARY KEY)", "CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END"},
+		"column":  {"CREATE TABLE account (id INTEGER PRIMARY KEY, closed_since INTEGER)"},
+	} {
+		t.Run(name, func(t *testing.T) { refusesUnreleased(t, marks) })
+	}
+}
+
+func refusesUnreleased(t *testing.T, marks []string) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "j.db")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -194,13 +204,11 @@ func TestUnreleasedFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, query := range []string{
+	for _, query := range append([]string{
 		"PRAGMA application_id=" + strconv.Itoa(applicationID), "PRAGMA journal_mode=WAL",
 		"CREATE TABLE goose_db_version (version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL)",
 		"INSERT INTO goose_db_version VALUES (0, 1), (1, 1)",
-		"CREATE TABLE audit (id INTEGER PRIMARY KEY)",
-		"CREATE TRIGGER audit_keeps BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
-	} {
+	}, marks...) {
 		if _, err := db.ExecContext(t.Context(), query); err != nil {
 			t.Fatal(query, err)
 		}

@@ -213,6 +213,8 @@ func (u *Unit) askSiblings(operations []int64, unsent []string) Ask {
 // doubt whose outcome this operation settles.
 func (u *Unit) supersedeOlder(o *rows.Operation, tr *journal.Transition) {
 	if _, ok := u.siblings[o.ID]; !ok {
+		// A later transition of the operation may name more reasons.
+		defer delete(u.siblings, o.ID)
 		u.flush()
 		u.load(u.askSiblings([]int64{o.ID}, append([]string{}, tr.Unsent...)))
 	}
