@@ -86,6 +86,10 @@ func (c *shopsImport) Run(ctx context.Context, s *settings, env environment) err
 	if err := c.check(); err != nil {
 		return err
 	}
+	if c.Wait == 0 {
+		// The requests of a whole file would fill the queue of operator actions.
+		return &usageError{"--wait must be above 0s: the command requests a few imports at a time, so that other actions of operators need not wait"}
+	}
 	file, err := openImport(c.File)
 	if err != nil {
 		return err

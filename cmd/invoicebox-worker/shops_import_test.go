@@ -115,6 +115,9 @@ func TestShopsImport(t *testing.T) {
 			if v := imported(exitFailed, "--file", r.write("many.jsonl", many), "--wait", "200ms"); v.Lines != importAtOnce || len(v.Left) != importAtOnce || v.Left[0].Result != "waiting" {
 				t.Errorf("imported %+v", v)
 			}
+			if code, _, errs := r.command(append([]string{"shops", "import", "--file", r.path("many.jsonl"), "--wait", "0s"}, r.beside()...)...); code != exitUsage || !strings.Contains(errs, "--wait must be above 0s") {
+				t.Errorf("without waiting: exit status %d\n%s", code, errs)
+			}
 			if log := w.log.String(); strings.Contains(log, "MARKED") || strings.Contains(log, r.sandbox.TokenOf("code-1")) {
 				t.Error("the log contains a token")
 			}

@@ -225,8 +225,10 @@ func newClient(endpoint string) (otlptrace.Client, error) {
 	if trust != nil && !strings.HasPrefix(address, "https:") {
 		return nil, errors.New("OTEL_EXPORTER_OTLP_CERTIFICATE, …_CLIENT_CERTIFICATE and …_CLIENT_KEY need an https address in --otlp-endpoint")
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.TLSClientConfig = trust
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: timeout, IdleConnTimeout: time.Minute, MaxIdleConns: 2,
+	}
 	return otlptracehttp.NewClient(
 		otlptracehttp.WithEndpointURL(address),
 		otlptracehttp.WithHTTPClient(&http.Client{
