@@ -316,7 +316,7 @@ func TestTracesHeaders(t *testing.T) {
 	}))
 	defer echo.Close()
 	said["check of a collector that refuses"] = []byte(r.must(append([]string{"check"}, append(r.service(), "--otlp-endpoint", echo.URL)...)...))
-	if want := "answers 403"; !strings.Contains(string(said["check of a collector that refuses"]), want) {
+	if want := "HTTP status 403"; !strings.Contains(string(said["check of a collector that refuses"]), want) {
 		t.Errorf("check says nothing of %q:\n%s", want, said["check of a collector that refuses"])
 	}
 	search(t, said, []string{mark})
