@@ -54,7 +54,7 @@ func TestStartIsRefusedByTheDatabase(t *testing.T) {
 		name, url string
 		want      []string
 	}{
-		{"no server", "postgres://test@" + closedAddress(t) + "/db", []string{"--journal-url", "nothing listens", "check the address"}},
+		{"no server", "postgres://test@" + noListener + "/db", []string{"--journal-url", "nothing listens", "check the address"}},
 		{"no TLS", strings.Replace(server.URL("postgres"), "sslmode=disable", "sslmode=verify-full", 1), []string{"--journal-url", "speaks no TLS"}},
 		{"no database", server.URL("nowhere"), []string{"--journal-url", "no such database"}},
 		{"no rights", strings.Replace(server.Database(t, ""), "test@", "stranger@", 1), []string{"--journal-url", "may not make tables"}},

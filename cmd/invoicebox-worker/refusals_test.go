@@ -38,7 +38,7 @@ func TestStartIsRefused(t *testing.T) {
 		good = slices.Delete(good, i, i+2)
 	}
 	good = append(good, "--topic", topicFlag(r, schemas.TypeInvited, r.topics[schemas.TypeInvited]))
-	closed := closedAddress(t)
+	closed := noListener
 	silent := silentServer(t)
 
 	for _, tc := range []struct {
@@ -184,7 +184,7 @@ func TestFirstRunNeedsAStart(t *testing.T) {
 	if code, out, _ := r.command(append([]string{"check"}, args...)...); code != exitFailed || !strings.Contains(out, "group        failed") || !strings.Contains(out, "--start to earliest, latest or a time") {
 		t.Errorf("check: exit status %d\n%s", code, out)
 	}
-	if code, _, _ := r.command(append([]string{"run"}, with(args, "--kafka-brokers", closedAddress(t))...)...); code != exitFailed {
+	if code, _, _ := r.command(append([]string{"run"}, with(args, "--kafka-brokers", noListener)...)...); code != exitFailed {
 		t.Errorf("without Kafka: exit status %d", code)
 	}
 	if found, err := filepath.Glob(r.path("journal.db*")); err != nil || len(found) != 0 {
@@ -250,9 +250,9 @@ func TestCheckCommand(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ flag, value, want string }{
 		"token":  {"--token-file", r.write("wrong", "wrong"), "refuses the token"},
-		"kafka":  {"--kafka-brokers", closedAddress(t), "cannot be reached"},
+		"kafka":  {"--kafka-brokers", noListener, "cannot be reached"},
 		"keyset": {"--keyset-file", r.newKeyset("other.json"), "does not fit"},
-		"api":    {"--invoicebox-url", "http://" + closedAddress(t), "cannot be reached"},
+		"api":    {"--invoicebox-url", "http://" + noListener, "cannot be reached"},
 	} {
 		code, out, _ := r.command(append([]string{"check"}, with(service, c.flag, c.value)...)...)
 		if code != exitFailed || !strings.Contains(out, c.want) {
@@ -328,7 +328,12 @@ func topicFlag(r *rig, name, topic string) string {
 	return flag
 }
 
-func closedAddress(t *testing.T) string {
+// noListener is an address at which nothing listens. A port that was free a moment ago can
+// be in use by another test.
+const noListener = "127.0.0.1:1"
+
+// freeAddress returns an address that nothing uses.
+func freeAddress(t *testing.T) string {
 	t.Helper()
 	var lc net.ListenConfig
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -183,7 +183,7 @@ func TestSignals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		args := append([]string{"run"}, with(r.service(), "--listen", closedAddress(t))...)
+		args := append([]string{"run"}, with(r.service(), "--listen", freeAddress(t))...)
 		cmd := exec.Command(os.Args[0], args...) // #nosec G204 -- this test binary
 		cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), asProgram+"=1"), writer, writer
 		if err := cmd.Start(); err != nil {

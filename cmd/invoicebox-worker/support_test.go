@@ -83,7 +83,7 @@ func TestSupportBundle(t *testing.T) {
 	w.end()
 
 	// Without a worker, without profiles, without a journal: what there is.
-	closed := closedAddress(t)
+	closed := noListener
 	members = r.bundle("second.tar.gz", closed, "--journal-url", "sqlite:"+r.path("none.db"))
 	for _, name := range []string{"readyz.txt", "metrics.txt", "goroutines.txt", "accounts.json", "journal.json"} {
 		if _, there := members[name]; there {
