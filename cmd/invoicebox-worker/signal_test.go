@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
@@ -147,6 +148,11 @@ func TestSignals(t *testing.T) {
 	for _, sent := range []syscall.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT} {
 		t.Run("drains at "+sent.String(), func(t *testing.T) {
 			t.Parallel()
+			// A process inherits that a signal is ignored, as after nohup, and run then ignores it,
+			// too. It does not inherit that a signal is handled.
+			handled := make(chan os.Signal, 1)
+			signal.Notify(handled, sent)
+			defer signal.Stop(handled)
 			r, cmd, log := inFlight(t)
 			for range 2 { // only SIGTERM and SIGINT end it by a second one
 				if err := cmd.Process.Signal(sent); err != nil {
