@@ -79,7 +79,7 @@ func TestHealth_Alive(t *testing.T) {
 	ended := idle
 	h.watch("consumer", func() time.Duration { return ended }, func(context.Context) (bool, string) { ended = 0; return true, "" })
 	idle = 0
-	check("it goes on while the journal is probed", 200, "alive\n")
+	check("a step during the probe of the journal", 200, "alive\n")
 	h.startDraining()
 	check("draining", 200, "alive\n")
 }

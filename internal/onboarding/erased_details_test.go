@@ -21,13 +21,13 @@ func TestErasedDetails(t *testing.T) {
 		entries []entry
 		want    int64
 	}{
-		"nothing":             {nil, 0},
-		"whole":               {[]entry{written, asked, ended}, 0},
-		"erased":              {[]entry{removed, asked, names("1"), ended}, 0},
-		"several":             {[]entry{removed, removed, written, removed, asked, removed, names("1-2 4 6"), ended}, 0},
-		"in two parts":        {[]entry{removed, removed, asked, names("1"), names("2"), ended}, 0},
-		"the erasure goes on": {[]entry{removed, asked, names("1")}, 0},
-		"after a second one":  {[]entry{removed, asked, names("1"), ended, removed, asked, names("5"), ended}, 0},
+		"nothing":                 {nil, 0},
+		"whole":                   {[]entry{written, asked, ended}, 0},
+		"erased":                  {[]entry{removed, asked, names("1"), ended}, 0},
+		"several":                 {[]entry{removed, removed, written, removed, asked, removed, names("1-2 4 6"), ended}, 0},
+		"in two parts":            {[]entry{removed, removed, asked, names("1"), names("2"), ended}, 0},
+		"erasure without its end": {[]entry{removed, asked, names("1")}, 0},
+		"after a second one":      {[]entry{removed, asked, names("1"), ended, removed, asked, names("5"), ended}, 0},
 
 		"without an erasure":                           {[]entry{removed, written}, 1},
 		"with an erasure that named nothing":           {[]entry{removed, asked, ended}, 1},

@@ -26,7 +26,7 @@ var claims = []part{
 			f.Fatalf("the journal says %+v", d)
 		}
 	}},
-	{"a claim tells the event of the shop's last invitation", func(f *fixture) {
+	{"a claim returns the event of the shop's last invitation", func(f *fixture) {
 		f.ingest(f.code("new", "e0", "122"))
 		f.invited("s", "e1", time.Hour)
 		f.ingest(f.code("s", "e2", "123"))

@@ -45,7 +45,7 @@ func TestReplicas(t *testing.T) {
 	t.Run("beside each other", func(t *testing.T) {
 		for _, x := range []part{
 			{"they share the work", testShared}, {"one is seen with its lock", testSeenWithItsLock}, {"one begins in spite of a deadlock", testBeginsAgain}, {"no window holds more than the limit", testWindows}, {"one that comes back does no harm", testFrozen},
-			{"a dead one's leases end at once", testDead}, {"intents and circuit breakers are told to all", testNotify}, {"one that recovers is alone", testRecovering}, {"those that begin together follow a clock", testTogether},
+			{"a dead one's leases end at once", testDead}, {"all are notified of intents and circuit breakers", testNotify}, {"one that recovers is alone", testRecovering}, {"those that begin together follow a clock", testTogether},
 			{"one at a time reminds", testReminders}, {"one at a time publishes", testRelayLease}, {"a relay lease that was lost is nobody's", testRelayLeaseLost}, {"a full disk is told as such", testFull}, {"sessions that are ended cost nothing", testKilled}, {"a commit that comes late is no loss", testLateCommit}, {"a circuit breaker that nobody changes stays the same", testCircuitStays}, {"a parameter that the server does not take is named", testParameters}, {"they need the same keys", testKeys}, {"one at a time seals again", testReseal},
 		} {
 			t.Run(x.name, func(t *testing.T) {
