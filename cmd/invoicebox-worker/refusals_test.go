@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"database/sql"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -331,18 +330,6 @@ func topicFlag(r *rig, name, topic string) string {
 // noListener is an address at which nothing listens. A port that was free a moment ago can
 // be in use by another test.
 const noListener = "127.0.0.1:1"
-
-// freeAddress returns an address that nothing uses.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
 
 // silentServer takes connections and says nothing.
 func silentServer(t *testing.T) string {

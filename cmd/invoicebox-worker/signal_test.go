@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"invoicebox-worker/internal/testutil/cleanenv"
+	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 )
@@ -189,7 +190,7 @@ func TestSignals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		args := append([]string{"run"}, with(r.service(), "--listen", freeAddress(t))...)
+		args := append([]string{"run"}, with(r.service(), "--listen", freeport.Address(t))...)
 		cmd := exec.Command(os.Args[0], args...) // #nosec G204 -- this test binary
 		cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), asProgram+"=1"), writer, writer
 		if err := cmd.Start(); err != nil {

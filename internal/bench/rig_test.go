@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/testutil/cleanenv"
+	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
@@ -105,7 +105,7 @@ func (p *process) metric(name, label string) float64 { return scrape(p.addr, nam
 // start starts the service once more.
 func (r *rig) start(flags ...string) *process {
 	r.b.Helper()
-	p := &process{addr: freeAddress(r.b), log: r.path(fmt.Sprintf("worker-%d.log", len(r.processes)+1))}
+	p := &process{addr: freeport.Address(r.b), log: r.path(fmt.Sprintf("worker-%d.log", len(r.processes)+1))}
 	args := append([]string{
 		"run", "--journal-url", r.journal, "--keyset-file", r.path("keyset.json"),
 		"--kafka-brokers", strings.Join(r.cluster.Brokers(), ","), "--kafka-group", r.topics[schemas.TypeActivated], "--invoicebox-url", r.api.url,
@@ -240,15 +240,4 @@ func (r *rig) wait(done func() bool) {
 			r.b.Fatalf("not done after 5 minutes; the workers say:\n%s", r.said())
 		}
 	}
-}
-
-func freeAddress(b *testing.B) string {
-	b.Helper()
-	var lc net.ListenConfig
-	l, err := lc.Listen(b.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }

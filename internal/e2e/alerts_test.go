@@ -19,6 +19,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"gopkg.in/yaml.v3"
 
+	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/pgtest"
 	"invoicebox-worker/invoicebox/sandbox"
@@ -191,7 +192,7 @@ func newMonitoring(t *testing.T, w *worker) *monitoring {
 	pager := httptest.NewServer(http.HandlerFunc(m.notified))
 	t.Cleanup(pager.Close)
 	m.rules()
-	manager, prometheus := freeAddress(t), freeAddress(t)
+	manager, prometheus := freeport.Address(t), freeport.Address(t)
 	m.write("alertmanager.yaml", `
 route: {receiver: pager, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}
 receivers: [{name: pager, webhook_configs: [{url: "`+pager.URL+`", send_resolved: true}]}]

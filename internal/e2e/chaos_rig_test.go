@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json"
 	kafkago "github.com/segmentio/kafka-go"
 
+	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/pgtest"
 	"invoicebox-worker/invoicebox/sandbox"
@@ -95,7 +96,7 @@ func (r *chaosRig) startSandbox() {
 	if out, err := build.CombinedOutput(); err != nil {
 		r.t.Fatalf("build the sandbox: %v\n%s", err, out)
 	}
-	api, admin := freeAddress(r.t), freeAddress(r.t)
+	api, admin := freeport.Address(r.t), freeport.Address(r.t)
 	args := []string{
 		"--listen", api, "--admin-listen", admin, "--profile", "hostile", "--seed", fmt.Sprint(r.s.seed), "--latency", r.s.latency.String(),
 		"--requests-per-window", fmt.Sprint(r.s.limit), "--egress-requests-per-window", fmt.Sprint(r.s.egress), "--window", r.s.window.String(),
@@ -198,7 +199,7 @@ func (r *chaosRig) live() *life {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l := &life{from: time.Now(), addr: freeAddress(r.t), log: r.path(fmt.Sprintf("worker-%04d.log", len(r.lives))), done: make(chan struct{})}
+	l := &life{from: time.Now(), addr: freeport.Address(r.t), log: r.path(fmt.Sprintf("worker-%04d.log", len(r.lives))), done: make(chan struct{})}
 	log, err := os.Create(l.log)
 	if err != nil {
 		r.t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/schemas"
 )
@@ -59,7 +60,7 @@ func askUnderLoad(t *testing.T, l layout) {
   - {name: caller, token-file: %[1]s/caller, allow: [invoicebox/default/*], requests-per-second: 100000}
   - {name: other, token-file: %[1]s/other, allow: [invoicebox/default/nobody], requests-per-second: 100000}
 `, r.dir))
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	w := r.start("--credentials-listen", address, "--credentials-callers-file", r.path("callers.yaml"))
 	for range l.replicas - 1 {
 		r.start()

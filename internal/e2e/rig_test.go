@@ -7,8 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,6 +25,7 @@ import (
 	"invoicebox-worker/internal/credentials"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/testutil/cleanenv"
+	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/scenario"
 	"invoicebox-worker/invoicebox/sandbox"
@@ -178,7 +177,7 @@ func (r *rig) runAs(args []string, program func(args []string) *exec.Cmd) *worke
 	for name, topic := range r.topics {
 		args = append(args, "--topic", name+"="+topic)
 	}
-	w := &worker{t: r.t, log: &logBuffer{}, addr: freeAddress(r.t), done: make(chan struct{})}
+	w := &worker{t: r.t, log: &logBuffer{}, addr: freeport.Address(r.t), done: make(chan struct{})}
 	args = append(args, "--listen", w.addr)
 	w.cmd = program(args)
 	w.cmd.Stdout, w.cmd.Stderr = w.log, w.log
@@ -339,24 +338,6 @@ func await(t *testing.T, patience time.Duration, what string, done func() bool, 
 			t.Fatalf("after %v still not: %s", patience, what)
 		}
 	}
-}
-
-// freeAddress is one that nobody listens on. It lies below the range that
-// systems give ports out of by themselves: one of those would be taken again by
-// whatever connects before the worker listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	const first, ports, tries = 16_000, 16_000, 100
-	var lc net.ListenConfig
-	for range tries {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(ports))) // #nosec G404 -- any port
-		if l, err := lc.Listen(t.Context(), "tcp", address); err == nil {
-			_ = l.Close()
-			return address
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // A logBuffer keeps all that a process printed.

@@ -15,6 +15,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/testutil/baotest"
+	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
@@ -82,7 +83,7 @@ func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string, mor
 	const callerToken = "MARKED-token-of-the-subscriber"
 	r.write("caller", callerToken+"\n")
 	r.write("callers.yaml", "callers: [{name: subscriber, token-file: "+r.path("caller")+", allow: [invoicebox/default/*], requests-per-second: 1000}]")
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	answers := []string{"--credentials-listen", address, "--credentials-callers-file", r.path("callers.yaml")}
 	workers := []*worker{r.start(answers...)}
 	for range l.replicas - 1 {

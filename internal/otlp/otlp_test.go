@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,6 +26,7 @@ import (
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
 	"invoicebox-worker/internal/testutil/cleanenv"
+	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/scenario"
 	"invoicebox-worker/invoicebox/sandbox"
@@ -97,7 +97,7 @@ func TestReceiver(t *testing.T) {
 func startReceiver(t *testing.T) (sink *consumertest.TracesSink, endpoint, ca string) {
 	t.Helper()
 	certificate, key := writeCertificate(t)
-	endpoint = freeAddress(t)
+	endpoint = freeport.Address(t)
 	factory, sink := otlpreceiver.NewFactory(), new(consumertest.TracesSink)
 	config := factory.CreateDefaultConfig()
 	err := confmap.NewFromStringMap(map[string]any{"protocols": map[string]any{"http": map[string]any{
@@ -168,7 +168,7 @@ func start(t *testing.T, environment ...string) *worker {
 	if out, err := exec.CommandContext(t.Context(), program, "keys", "create", "--keyset-file", path("keyset.json")).CombinedOutput(); err != nil {
 		t.Fatalf("keys create: %v\n%s", err, out)
 	}
-	listen := freeAddress(t)
+	listen := freeport.Address(t)
 	args := []string{
 		"run", "--journal-url", "sqlite:" + path("journal.db"), "--keyset-file", path("keyset.json"), "--kafka-brokers", strings.Join(w.cluster.Brokers(), ","),
 		"--invoicebox-url", api.URL, "--start", "earliest", "--listen", listen, "--partner-id", box.Accounts()[0].PartnerID, "--token-file", path("token"),
@@ -222,14 +222,4 @@ func awaitReady(t *testing.T, address string) {
 		}
 	}
 	t.Fatal("the worker is not ready within a minute")
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -22,6 +21,7 @@ import (
 
 	"invoicebox-worker/internal/testutil/baotest"
 	"invoicebox-worker/internal/testutil/cleanenv"
+	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/scenario"
 	"invoicebox-worker/invoicebox/sandbox"
@@ -118,7 +118,7 @@ func start(t *testing.T, bao *baotest.Server) *rig {
 			t.Fatal(err)
 		}
 	}
-	r := &rig{cluster: kafkatest.Embedded(t), topics: map[string]string{}, dir: t.TempDir(), endpoint: freeAddress(t)}
+	r := &rig{cluster: kafkatest.Embedded(t), topics: map[string]string{}, dir: t.TempDir(), endpoint: freeport.Address(t)}
 	r.program = r.path("invoicebox-worker")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", r.program, "./cmd/invoicebox-worker")
 	build.Dir = "../.." // the service's own module
@@ -141,7 +141,7 @@ func start(t *testing.T, bao *baotest.Server) *rig {
 	rules, err := os.ReadFile("../../deploy/openbao/policy.hcl")
 	must(err)
 	bao.Policy(t, "invoicebox-worker", string(rules))
-	listen := freeAddress(t)
+	listen := freeport.Address(t)
 	settings := fmt.Sprintf(`journal-url: "sqlite:%[1]s/journal.db"
 keyset-file: %[1]s/keyset.json
 kafka-brokers: [%[2]q]
@@ -216,14 +216,4 @@ func awaitReady(t *testing.T, address string) {
 		}
 	}
 	t.Fatal("the worker is not ready within a minute")
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }

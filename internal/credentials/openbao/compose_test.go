@@ -9,6 +9,7 @@ import (
 
 	"invoicebox-worker/internal/credentials/openbao"
 	"invoicebox-worker/internal/testutil/baotest"
+	"invoicebox-worker/internal/testutil/freeport"
 )
 
 // The configuration of deploy/compose starts a server that initializes itself, unseals
@@ -23,7 +24,7 @@ func TestComposeConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, address := t.TempDir(), baotest.FreeAddress(t)
+	folder, address := t.TempDir(), freeport.Address(t)
 	files := map[string]string{"openbao-seal.key": strings.Repeat("k", 32), "openbao-role-id": "role-id-0123456789", "openbao-secret-id": "secret-id-0123456789"}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
@@ -34,7 +35,7 @@ func TestComposeConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := baotest.StartSelf(t, strings.NewReplacer(
-		"127.0.0.1:8200", address, "127.0.0.1:8201", baotest.FreeAddress(t), "/openbao/file", filepath.Join(folder, "data"),
+		"127.0.0.1:8200", address, "127.0.0.1:8201", freeport.Address(t), "/openbao/file", filepath.Join(folder, "data"),
 		"/openbao/policy.hcl", filepath.Join(deploy, "openbao", "policy.hcl"), "/run/secrets", folder,
 	).Replace(string(doc)), address)
 	store, err := openbao.New(openbao.Config{

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
+
+	"invoicebox-worker/internal/testutil/freeport"
 )
 
 const (
@@ -42,13 +43,13 @@ type Server struct {
 // Start starts a server, unsealed, which ends with the test.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	address := FreeAddress(t)
+	address := freeport.Address(t)
 	s := &Server{program: program(t), folder: t.TempDir(), url: "https://" + address}
 	certify(t, s.folder)
 	quoted := func(name string) string { return fmt.Sprintf("%q", filepath.Join(s.folder, name)) }
 	config := "ui = false\nlog_level = \"warn\"\nlog_requests_level = \"warn\"\n" +
 		fmt.Sprintf("api_addr = %q\n", s.URL()) +
-		fmt.Sprintf("cluster_addr = \"https://%s\"\n", FreeAddress(t)) +
+		fmt.Sprintf("cluster_addr = \"https://%s\"\n", freeport.Address(t)) +
 		"storage \"raft\" {\n  path = " + quoted("data") + "\n  node_id = \"one\"\n  performance_multiplier = 1\n}\n" +
 		fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  tls_cert_file = %s\n  tls_key_file = %s\n}\n", address, quoted(certificateFile), quoted(keyFile)) +
 		"audit \"file\" \"log\" {\n  options = {\n    file_path = " + quoted("audit.log") + "\n  }\n}\n"
@@ -347,15 +348,4 @@ func program(t testing.TB) string {
 	}
 	t.Skip("OpenBao is not there: set " + programVariable + " to its program")
 	return ""
-}
-
-// FreeAddress is a loopback address that nobody listens on.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"invoicebox-worker/internal/testutil/freeport"
 )
 
 const (
@@ -33,9 +35,10 @@ type Cluster struct {
 	config    Config
 	addresses []string
 
-	fake  *kfake.Cluster // nil for Apache Kafka
-	nodes []*node        // nil for the embedded broker
-	dir   *folder        // nil for the embedded broker
+	fake  *kfake.Cluster   // nil for Apache Kafka
+	nodes []*node          // nil for the embedded broker
+	dir   *folder          // nil for the embedded broker
+	ports []*freeport.Port // none for the embedded broker
 
 	closeOnce sync.Once
 	closeErr  error
@@ -63,6 +66,9 @@ func (c *Cluster) Close() error {
 			errs = append(errs, n.close())
 		}
 		errs = append(errs, c.dir.close())
+		for _, p := range c.ports {
+			errs = append(errs, p.Close())
+		}
 		c.closeErr = errors.Join(errs...)
 	})
 	return c.closeErr

@@ -1,11 +1,8 @@
 package kafkatest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -24,10 +21,6 @@ const (
 	controllerPort
 	portsPerNode
 )
-
-// Ports are taken from here: below the range from which Linux and others give
-// ports to outgoing connections, so that a stopped broker finds its own again.
-const lowestPort, highestPort = 20_000, 32_000
 
 // logProperties keeps the log of a broker to what helps to understand a failed
 // test; the configuration alone would be 1,000 lines.
@@ -119,27 +112,4 @@ func (l layout) users() []string {
 		return nil
 	}
 	return []string{"--add-scram", fmt.Sprintf("%s=[name=%q,password=%q]", s.Mechanism, s.Username, s.Password)}
-}
-
-// freePorts gives n different ports on which nothing listens at this moment.
-func freePorts(ctx context.Context, n int) ([]int, error) {
-	ports := make([]int, 0, n)
-	for range 1_000 {
-		if len(ports) == n {
-			return ports, nil
-		}
-		port := lowestPort + rand.IntN(highestPort-lowestPort) //nolint:gosec // a port need not be unguessable
-		if slices.Contains(ports, port) {
-			continue
-		}
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		if err := listener.Close(); err != nil {
-			return nil, err
-		}
-		ports = append(ports, port)
-	}
-	return nil, errors.New("kafkatest: no free ports")
 }

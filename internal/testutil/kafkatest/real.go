@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"invoicebox-worker/internal/testutil/freeport"
 )
 
 const (
@@ -64,9 +66,14 @@ func startOnce(ctx context.Context, config Config, java, jars string) (c *Cluste
 			c = nil
 		}
 	}()
-	ports, err := freePorts(ctx, portsPerNode*config.Brokers)
-	if err != nil {
-		return c, err
+	var ports []int
+	for range portsPerNode * config.Brokers {
+		port, err := freeport.Reserve(ctx)
+		if err != nil {
+			return c, err
+		}
+		c.ports = append(c.ports, port)
+		ports = append(ports, port.Number)
 	}
 	if err := os.WriteFile(filepath.Join(dir.path, logSettings), []byte(logProperties), 0o600); err != nil {
 		return c, err

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/testutil/freeport"
 )
 
 // A Patroni is a cluster of three servers with a synchronous standby. Patroni decides
@@ -103,7 +105,7 @@ func StartPatroni(t testing.TB) *Patroni {
 	if p.network, p.whole = newNetwork(t, 3); p.whole == nil {
 		host = p.network.gateway()
 	}
-	address := func() string { return fmt.Sprintf("%s:%d", host, freePort(t)) }
+	address := func() string { return fmt.Sprintf("%s:%d", host, freeport.For(t)) }
 	folder, peer := t.TempDir(), "http://"+address()
 	p.etcd = address()
 	reach(folder)

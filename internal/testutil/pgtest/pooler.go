@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"invoicebox-worker/internal/testutil/freeport"
 )
 
 // Pooler starts PgBouncer in front of the server, with lines of its configuration
@@ -31,7 +33,7 @@ func (s *Server) Pooler(t testing.TB, database string, settings ...string) strin
 		}
 	}
 	folder := t.TempDir()
-	port := freePort(t)
+	port := freeport.For(t)
 	lines := append([]string{
 		"listen_addr=127.0.0.1", fmt.Sprintf("listen_port=%d", port), "unix_socket_dir=", "auth_type=any", "log_connections=0", "log_disconnections=0",
 	}, settings...)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/testutil/freeport"
 )
 
 // A Server is one running server.
@@ -45,7 +46,7 @@ func Start(t testing.TB, settings ...string) *Server {
 func start(t testing.TB, data string, settings ...string) *Server {
 	t.Helper()
 	bin := binaries(t)
-	s := &Server{bin: bin, data: data, port: freePort(t), owner: owner(t)}
+	s := &Server{bin: bin, data: data, port: freeport.For(t), owner: owner(t)}
 	s.reach(t)
 	s.initialize(t)
 	var conf strings.Builder
@@ -286,14 +287,4 @@ func owner(t testing.TB) *syscall.Credential {
 	}
 	t.Skip("the tests run as root, and there is no other user to run PostgreSQL as")
 	return nil
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"invoicebox-worker/internal/testutil/freeport"
 )
 
 // Standby starts a streaming replica that ends with the test. With it there a
@@ -27,7 +29,7 @@ func (s *Server) Standby(t testing.TB) *Server {
 // Follower is a Standby that no commit waits for.
 func (s *Server) Follower(t testing.TB) *Server {
 	t.Helper()
-	r := &Server{bin: s.bin, data: filepath.Join(t.TempDir(), "data"), port: freePort(t), owner: s.owner}
+	r := &Server{bin: s.bin, data: filepath.Join(t.TempDir(), "data"), port: freeport.For(t), owner: s.owner}
 	r.reach(t)
 	r.run(t, "pg_basebackup", "-D", r.data, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "test")
 	r.append(t, "postgresql.conf", fmt.Sprintf("port = '%d'\n", r.port))
