@@ -25,6 +25,9 @@
 // the journal, and in an OpenBao beside it with its files on the same disk. It needs
 // INVOICEBOX_TEST_OPENBAO.
 //
+// BenchmarkRestart kills a worker with 200,000 open operations, and measures how long the next
+// one takes until it is ready.
+//
 // BenchmarkOtherProviders reads records of which only one in a hundred is for the
 // worker. BenchmarkNaiveLoop makes one invitation after the other: fetch, call, write,
 // publish, commit.
