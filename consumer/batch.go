@@ -208,7 +208,9 @@ func (b *batcher) event(m schemas.Message, in schemas.Input, shop journal.ShopKe
 		TraceParent: in.TraceParent, TraceState: in.TraceState,
 		Shop: shop, Kind: kind, SubjectMACs: macs, Sealed: sealed,
 		ReusedLetter: func() (journal.DeadLetter, error) {
-			letter, err := b.deadLetter(m, &schemas.InvalidError{Reason: schemas.ReasonIDReused, EventID: in.ID, Account: in.Account, Shop: in.Shop})
+			letter, err := b.deadLetter(m, &schemas.InvalidError{
+				Reason: schemas.ReasonIDReused, EventID: in.ID, Account: in.Account, Shop: in.Shop, TraceParent: in.TraceParent,
+			})
 			if err == nil {
 				reused.note(letter)
 			}
@@ -258,7 +260,7 @@ func (b *batcher) deadLetterID(m schemas.Message, content []byte) (id uuid.UUID,
 func (b *batcher) newDeadLetter(m schemas.Message, id uuid.UUID, digest, sealed []byte, invalid *schemas.InvalidError) (journal.DeadLetter, error) {
 	event := schemas.Event{
 		ID:     id.String(),
-		Source: b.config.Source, Type: schemas.TypeDeadLetter, Time: b.now().UTC(), CausationID: invalid.EventID,
+		Source: b.config.Source, Type: schemas.TypeDeadLetter, Time: b.now().UTC(), CausationID: invalid.EventID, TraceParent: invalid.TraceParent,
 		Data: schemas.DeadLetter{
 			Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, EventID: invalid.EventID,
 			Reason: invalid.Reason, Where: invalid.Where, Time: b.now().UTC(),

@@ -49,10 +49,11 @@ func (r *Relay) tracePublished(l *partitionQueue, base int64) (first trace.SpanC
 	return first
 }
 
-// causeOf returns the event that caused a published one. A dead letter may have none.
+// causeOf returns the event that caused a published one. A dead letter has none without a
+// traceparent: no event of the inbox began a trace.
 func causeOf(row *journal.OutboxRow) (tracing.Event, bool) {
 	e, err := schemas.DecodeOutput(row.Message)
-	if err != nil || e.TraceParent == "" && e.CausationID == "" {
+	if err != nil || e.TraceParent == "" && (e.CausationID == "" || e.Type == schemas.TypeDeadLetter) {
 		return tracing.Event{}, false
 	}
 	return tracing.Event{TraceParent: e.TraceParent, Shop: e.Subject, ID: e.CausationID}, true

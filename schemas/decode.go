@@ -32,6 +32,7 @@ func (d *Decoder) Decode(m Message) (Input, error) {
 	case fault != nil:
 		fault.EventID = r.safeID()
 		fault.Account, fault.Shop = r.readableShop()
+		fault.TraceParent, _ = r.traceContext()
 		return Input{}, fault
 	}
 	return in, nil
@@ -201,13 +202,18 @@ func (r *decodeState) input(m *Message, data []byte) (in Input, fault *InvalidEr
 	if fault != nil {
 		return Input{}, fault
 	}
-	in.TraceParent, in.TraceState = traceContext(r.env.traceParent, r.env.traceState)
-	if in.TraceParent == "" {
-		in.TraceParent, in.TraceState = traceContext(r.transportParent, r.transportState)
-	}
+	in.TraceParent, in.TraceState = r.traceContext()
 	in.KeyDiffers = len(m.Key) > 0 && string(m.Key) != in.Shop
 	in.Content = content(r.typ, data)
 	return in, nil
+}
+
+// traceContext is that of the event, or else that of the transport.
+func (r *decodeState) traceContext() (parent, state string) {
+	if parent, state = traceContext(r.env.traceParent, r.env.traceState); parent == "" {
+		parent, state = traceContext(r.transportParent, r.transportState)
+	}
+	return parent, state
 }
 
 // content builds the canonical form that a digest covers. Integers keep their

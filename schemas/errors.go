@@ -110,6 +110,9 @@ type InvalidError struct {
 	// Account and Shop are those of the event where both could be read and are
 	// fit to be shown, else empty.
 	Account, Shop string
+	// TraceParent is that of the record when it could be read and is well formed,
+	// else empty.
+	TraceParent string
 }
 
 // Error names the reason and the place.
