@@ -251,7 +251,7 @@ func (p *partition) ingest() bool {
 				p.log.Info("the journal accepts records again", "after", began.Sub(first).Round(time.Millisecond).String())
 			}
 			took := time.Since(began)
-			first := p.g.c.config.traceIngested(p.topic, p.partition, p.batcher.batch.Events, p.batcher.began)
+			first := p.g.c.config.traceIngested(p.topic, p.partition, p.batcher.batch.Events, done.Known, p.batcher.began)
 			tracing.Observe(p.g.c.metrics.ingestion, took.Seconds(), first)
 			p.g.c.metrics.batchRecords.Observe(float64(p.batcher.batch.Next - p.batcher.batch.From))
 			p.newest = p.batcher.newest

@@ -110,7 +110,11 @@ func (c *Consumer) replay(ctx context.Context, letters DeadLetters, l journal.De
 		return err
 	}
 	if r.Event != nil {
-		c.config.traceIngested(l.Topic, l.Partition, []journal.Event{*r.Event}, began)
+		var known []int
+		if outcome != journal.ReplayAccepted {
+			known = []int{0}
+		}
+		c.config.traceIngested(l.Topic, l.Partition, []journal.Event{*r.Event}, known, began)
 	}
 	c.metrics.replays.WithLabelValues(string(outcome)).Inc()
 	return nil

@@ -114,16 +114,16 @@ var intake = []part{
 	}},
 	{"an event is taken once", func(f *fixture) {
 		e := f.address("s", "e1", "a@x.test")
-		diff(f.T, journal.Ingested{Accepted: 1, Repeated: 1}, f.ingest(e, e))
+		diff(f.T, journal.Ingested{Accepted: 1, Repeated: 1, Known: []int{1}}, f.ingest(e, e))
 		f.crash()
-		diff(f.T, journal.Ingested{Repeated: 1}, f.ingest(e))
+		diff(f.T, journal.Ingested{Repeated: 1, Known: []int{0}}, f.ingest(e))
 		if s := stats(f); s.Events != 1 || s.DeadLetters != 0 {
 			f.Fatalf("stats are %+v", s)
 		}
 	}},
 	{"an id with other content is a dead letter", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
-		diff(f.T, journal.Ingested{Reused: 1}, f.ingest(f.address("s", "e1", "b@x.test")))
+		diff(f.T, journal.Ingested{Reused: 1, Known: []int{0}}, f.ingest(f.address("s", "e1", "b@x.test")))
 		ls, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Limit: 10})
 		f.ok(err)
 		if len(ls) != 1 || ls[0].Reason != "id_reused" || ls[0].EventID != "e1" || ls[0].Offset != 1 || len(ls[0].Sealed) == 0 || ls[0].Topic != topic {
@@ -141,7 +141,7 @@ var intake = []part{
 		newer := append([]byte{9, 9, 9, 9}, make([]byte, 16)...)
 		rotated.Digests = [][]byte{newer, e.Digests[0]}
 		rotated.SubjectMACs = [][]byte{newer, e.SubjectMACs[0]}
-		diff(f.T, journal.Ingested{Repeated: 1}, f.ingest(rotated))
+		diff(f.T, journal.Ingested{Repeated: 1, Known: []int{0}}, f.ingest(rotated))
 		var seen journal.ShopView
 		f.plan = func(_ journal.Event, v journal.ShopView) journal.Plan {
 			seen = v
@@ -180,7 +180,7 @@ var intake = []part{
 		diff(f.T, journal.Ingested{Unkept: 1}, take(2, journal.LetterBounds{Bytes: 3*size + 1}))
 		diff(f.T, journal.Ingested{}, take(1, journal.LetterBounds{}))
 		f.ingest(f.address("s", "reused", "a@x.test"))
-		diff(f.T, journal.Ingested{Reused: 1, Unkept: 1}, take(0, journal.LetterBounds{Number: 4}, f.address("s", "reused", "b@x.test")))
+		diff(f.T, journal.Ingested{Reused: 1, Unkept: 1, Known: []int{0}}, take(0, journal.LetterBounds{Number: 4}, f.address("s", "reused", "b@x.test")))
 		ls, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Limit: 100})
 		f.ok(err)
 		var marks []byte

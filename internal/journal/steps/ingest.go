@@ -162,6 +162,9 @@ func (u *Unit) ingest(b *journal.Batch, got *journal.Ingested) error {
 		if err := in.take(&b.Events[i]); err != nil {
 			return fmt.Errorf("journal: event at offset %d: %w", b.Events[i].Offset, err)
 		}
+		if got.Repeated+got.Reused > len(got.Known) {
+			got.Known = append(got.Known, i)
+		}
 	}
 	if err := in.answer(); err != nil {
 		return err
