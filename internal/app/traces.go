@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -55,7 +56,11 @@ func checkTraces(ctx context.Context, o *Options) []CheckResult {
 	ctx, cancel := context.WithTimeout(ctx, probeTracesWithin)
 	defer cancel()
 	where := tracing.URL(o.OTLPEndpoint)
-	if err := tracing.Probe(ctx, o.OTLPEndpoint); err != nil {
+	err := tracing.Probe(ctx, o.OTLPEndpoint)
+	if errors.Is(err, tracing.ErrSettings) {
+		return []CheckResult{{name, CheckFailed, err.Error() + "; run refuses to start"}}
+	}
+	if err != nil {
 		return []CheckResult{{name, CheckWarning, "no spans can be exported to " + where + ": " + err.Error() + "; check --otlp-endpoint. Events are processed without traces"}}
 	}
 	if tracesUnencrypted(o) {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 )
 
 // status finds the status in an error of the exporter. The text behind it is the
@@ -117,6 +118,12 @@ func checkEnvironment() (timeout time.Duration, trust *tls.Config, err error) {
 			}
 		}
 	}
+	if !validResource(os.Getenv("OTEL_RESOURCE_ATTRIBUTES")) {
+		return 0, nil, errors.New("OTEL_RESOURCE_ATTRIBUTES must be NAME=VALUE,… with percent-encoded values in UTF-8")
+	}
+	if !utf8.ValidString(os.Getenv("OTEL_SERVICE_NAME")) {
+		return 0, nil, errors.New("OTEL_SERVICE_NAME must be UTF-8")
+	}
 	sampler := strings.ToLower(strings.TrimSpace(os.Getenv("OTEL_TRACES_SAMPLER")))
 	if sampler != "" && !slices.Contains(samplers, sampler) {
 		return 0, nil, fmt.Errorf("OTEL_TRACES_SAMPLER must be one of %s", strings.Join(samplers, ", "))
@@ -141,6 +148,22 @@ func validHeaders(text string) bool {
 		name = strings.TrimSpace(name)
 		decoded, err := url.PathUnescape(value)
 		if !found || name == "" || err != nil || strings.ContainsFunc(decoded, unprintable) || strings.ContainsFunc(name, notToken) {
+			return false
+		}
+	}
+	return true
+}
+
+// validResource refuses what the SDK would print, and text that is not UTF-8, with which no
+// batch of spans can be encoded.
+func validResource(text string) bool {
+	if strings.TrimSpace(text) == "" {
+		return true
+	}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, found := strings.Cut(pair, "=")
+		decoded, err := url.PathUnescape(strings.TrimSpace(value))
+		if !found || strings.TrimSpace(name) == "" || err != nil || !utf8.ValidString(name) || !utf8.ValidString(decoded) {
 			return false
 		}
 	}

@@ -103,7 +103,7 @@ func start(o Options, sender sdktrace.SpanExporter) (*Exporter, error) {
 		resource.WithFromEnv(),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("tracing: OTEL_RESOURCE_ATTRIBUTES must be name=value,… with percent-encoded values")
+		return nil, errors.New("tracing: OTEL_RESOURCE_ATTRIBUTES cannot be read") // its form was checked
 	}
 	stopped, stop := context.WithCancel(context.Background())
 	q := &queue{metrics: o.Metrics, log: o.Logger, sender: sender, stopped: stopped}
@@ -239,12 +239,15 @@ func newClient(endpoint string) (otlptrace.Client, error) {
 	), nil
 }
 
+// ErrSettings: [Start] refuses the settings.
+var ErrSettings = errors.New("tracing")
+
 // Probe sends a request without spans. It returns what is wrong, in words that contain no
 // text of the collector.
 func Probe(ctx context.Context, endpoint string) error {
 	client, err := newClient(endpoint)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrSettings, err)
 	}
 	defer func() { _ = client.Stop(ctx) }()
 	if err := client.UploadTraces(ctx, nil); err != nil {

@@ -123,6 +123,14 @@ func TestEnvironment(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:SECRET@collector.example:port", false},
 		{"OTEL_TRACES_SAMPLER", "parentbased_traceidratio", true},
 		{"OTEL_TRACES_SAMPLER", "SECRET", false},
+		{"OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test,team=%D1%8F,empty=", true},
+		{"OTEL_RESOURCE_ATTRIBUTES", "SECRET", false},
+		{"OTEL_RESOURCE_ATTRIBUTES", "team=a,=SECRET", false},
+		{"OTEL_RESOURCE_ATTRIBUTES", "team=SECRET%zz", false},
+		{"OTEL_RESOURCE_ATTRIBUTES", "team=SECRET%ff", false},
+		{"OTEL_RESOURCE_ATTRIBUTES", "te\xffam=SECRET", false},
+		{"OTEL_SERVICE_NAME", "invoicebox", true},
+		{"OTEL_SERVICE_NAME", "SECRET\xff", false},
 	} {
 		t.Run(c.name+"/"+c.value, func(t *testing.T) {
 			t.Setenv(c.name, c.value)

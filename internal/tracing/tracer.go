@@ -52,6 +52,15 @@ func (t *Tracer) Start(ctx context.Context, e Event, name string, o ...trace.Spa
 	return t.tracer.Start(trace.ContextWithRemoteSpanContext(ctx, t.origin(e)), name, o...)
 }
 
+// StartRoot starts the span of work that no event causes, in a trace of its own. The context
+// is that of ctx, with the span.
+func (t *Tracer) StartRoot(ctx context.Context, name string, o ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if t == nil {
+		return ctx, noop.Span{}
+	}
+	return t.tracer.Start(ctx, name, append(o, trace.WithNewRoot())...)
+}
+
 // Link returns a link to the trace of another event.
 func (t *Tracer) Link(e Event) trace.Link { return trace.Link{SpanContext: t.origin(e)} }
 
