@@ -11,6 +11,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/onboarding"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/schemas"
 )
 
@@ -41,6 +42,8 @@ func (e *Engine) importShop(s phases, acc *account, i journal.PendingIntent, ent
 
 func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, x Import, since time.Time) {
 	shop := journal.ShopKey{Account: i.Account, Shop: x.Shop}
+	s, span := e.startRoot(s, i.Act, shop.Account, shop.Shop, tracing.Event{})
+	defer span.End()
 	finish := func(r onboarding.Result) {
 		end := endImport(i, shop, r)
 		if err := e.journal.EndIntent(s.writes, end); err != nil {

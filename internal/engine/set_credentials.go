@@ -14,6 +14,7 @@ import (
 	"invoicebox-worker/internal/keyset"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/invoicebox"
 	"invoicebox-worker/schemas"
 )
@@ -129,6 +130,8 @@ func (e *Engine) setCredentials(s phases, acc *account, i journal.PendingIntent,
 func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.PendingIntent, row onboarding.ActionRule, since time.Time) {
 	now := time.Now()
 	op := i.Target.ClaimedOperation
+	s, span := e.startRoot(s, i.Act, op.Shop.Account, op.Shop.Shop, tracing.Event{TraceParent: op.TraceParent, Shop: op.Shop.Shop, ID: op.EventID})
+	defer span.End()
 	op.Run++
 	x, act, why := e.responseOf(i, row, now)
 	if why == nil && e.isOwnToken(act.Token) {

@@ -9,6 +9,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/invoicebox"
 )
 
@@ -148,6 +149,8 @@ func (e *Engine) startDueTokenCheck(s phases, acc *account, now time.Time) time.
 // checkOwnToken checks the partner's own token and reports the result to the breaker.
 // The signal is SignalNone if no request was sent.
 func (e *Engine) checkOwnToken(s phases, acc *account) (verdict breaker.Signal) {
+	s, span := e.startRoot(s, "check account", acc.Name, "", tracing.Event{})
+	defer span.End()
 	wait := time.Duration(0)
 	sendBy := e.cfg.sendBy()
 	// Its permits are held that long: a process that was suspended meanwhile sends

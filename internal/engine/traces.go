@@ -50,6 +50,26 @@ func (e *Engine) startSpan(s phases, t *task) (phases, trace.Span) {
 	return s, span
 }
 
+// startRoot starts the span of calls that no event causes: a verification, a check of the
+// account's token, an operator action. The phases that it returns contain the span. For a
+// shop's credentials, it has a link to the trace of the event that brought them.
+func (e *Engine) startRoot(s phases, name, account, shop string, of tracing.Event) (phases, trace.Span) {
+	if !e.cfg.Tracer.On() {
+		return s, noop.Span{}
+	}
+	options := []trace.SpanStartOption{trace.WithAttributes(attrAccount.String(account))}
+	if shop != "" {
+		options = append(options, trace.WithAttributes(attrShop.String(shop)))
+	}
+	if of.ID != "" {
+		options = append(options, trace.WithLinks(e.cfg.Tracer.Link(of)))
+	}
+	var span trace.Span
+	s.writes, span = e.cfg.Tracer.StartRoot(s.writes, name, options...)
+	s.calls = trace.ContextWithSpan(s.calls, span)
+	return s, span
+}
+
 // childSpan starts a span below that of ctx, if that is exported.
 func childSpan(ctx context.Context, name string, o ...trace.SpanStartOption) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)

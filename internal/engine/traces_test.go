@@ -81,6 +81,47 @@ func TestTraces(t *testing.T) {
 	})
 }
 
+// Calls that no event causes have a trace of their own, linked to the event that brought the
+// credentials.
+func TestTraces_Roots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, answers(map[string][]answer{"code-2": {lost, refusal(422)}}))
+		rec := h.traced()
+		h.cfg.VerifyEvery = time.Hour
+		verified := h.add(journal.Activate, "shop-1", "code-1")
+		entered := h.add(journal.Activate, "shop-2", "code-2")
+		h.start()
+		h.attention(entered)
+		h.ended(h.j.ask(h.keys, journal.Intent{Act: string(onboarding.ActionCheck)}, ""), onboarding.ResultTokenWorks)
+		h.ended(h.enters(entered, "merchant-1", "entered-token"), onboarding.ResultActivated)
+		of := func(name string) (spans []sdktrace.ReadOnlySpan) {
+			for _, s := range rec.Ended() {
+				if s.Name() == name {
+					spans = append(spans, s)
+				}
+			}
+			return spans
+		}
+		h.until(3*time.Hour, "verified", func() bool { return len(of("verify")) >= 2 })
+		h.finish()
+		traces := map[string]bool{} // of the operations, by shop
+		for _, s := range of("activate") {
+			traces[s.SpanContext().TraceID().String()] = true
+		}
+		for name, links := range map[string]int{"verify": 1, "check account": 0, string(onboarding.ActionSetCredentials): 1} {
+			for _, s := range of(name) {
+				if s.Parent().IsValid() || traces[s.SpanContext().TraceID().String()] || len(s.Links()) != links || links > 0 && !traces[s.Links()[0].SpanContext.TraceID().String()] {
+					t.Errorf("%s: parent %v, links %v", name, s.Parent(), s.Links())
+				}
+			}
+			if len(of(name)) == 0 {
+				t.Errorf("no span %q", name)
+			}
+		}
+		h.expect(verified, journal.Done, onboarding.ReasonActivated, eventActive)
+	})
+}
+
 // A failingOnce fails the first transition.
 type failingOnce struct {
 	Journal
@@ -104,6 +145,8 @@ func TestTracesOff(t *testing.T) {
 		endSpan(child, nil)
 		traceOutcome(s.writes, task, invoicebox.Classification{})
 		span.End()
+		_, root := e.startRoot(s, "verify", "account", "shop", tracing.Event{})
+		root.End()
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

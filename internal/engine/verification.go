@@ -11,6 +11,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
 	"invoicebox-worker/internal/secret"
+	"invoicebox-worker/internal/tracing"
 	"invoicebox-worker/invoicebox"
 )
 
@@ -140,6 +141,8 @@ func (r *verifier) suppress(inRow int) {
 // no request was sent.
 func (r *verifier) check(s phases, v journal.Review) (journal.ReviewAnswer, error) {
 	p := r.engine
+	s, span := p.startRoot(s, "verify", r.acc.Name, v.Credential.Shop.Shop, tracing.Event{TraceParent: v.TraceParent, Shop: v.Credential.Shop.Shop, ID: v.EventID})
+	defer span.End()
 	kept, err := p.cfg.Credentials.Read(s.calls, v.Credential)
 	if err != nil {
 		// No request was sent, so nothing is known of Invoicebox either.
