@@ -109,6 +109,8 @@ func attr(s *tracepb.Span, key string) string {
 				return v.StringValue
 			case *commonpb.AnyValue_IntValue:
 				return fmt.Sprint(v.IntValue)
+			case *commonpb.AnyValue_BoolValue:
+				return fmt.Sprint(v.BoolValue)
 			}
 		}
 	}
@@ -232,6 +234,79 @@ func TestTraces(t *testing.T) {
 	}
 }
 
+// A dead letter has the traceparent of its record, and so does what its replay leads to.
+func TestTracesOfDeadLetters(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, kafkatest.Embedded(t), twoAccounts())
+	c := newCollector(t)
+	w := r.start("--otlp-endpoint", c.URL)
+	const trace, parent = "0af7651916cd43dd8448eb211c80319c", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	r.traced(schemas.TypeProviderSelected, "s1", "shop-1", `{"shopId":"shop-1","provider":"invoicebox","email":"owner@shops.example","partnerAccount":"second"}`, parent)
+	r.traced(schemas.TypeProviderSelected, "s2", "shop-2", `{"shopId":"shop-2","provider":"invoicebox"}`, "")
+	letters := r.results(schemas.TypeDeadLetter, 2)
+	if got := []string{letters[0].TraceParent, letters[1].TraceParent}; !slices.Contains(got, parent) || !slices.Contains(got, "") {
+		t.Errorf("the dead letters have the traceparents %q", got)
+	}
+	w.end()
+	r.configureBoth()
+	w = r.start("--otlp-endpoint", c.URL)
+	r.replay("--reason", "unknown_account")
+	r.replayed()
+	if got := r.results(schemas.TypeInvited, 1)[0].TraceParent; got != parent {
+		t.Errorf("the invitation of the replayed event has the traceparent %q", got)
+	}
+	w.end()
+	r.compareTree(c.received(), trace, parent[36:52], strings.Replace(inviteSpans, "producer", "producer send shop.invoicebox_dead_letter\nproducer", 1))
+	for _, s := range c.received() {
+		if strings.Contains(s.GetName(), "dead_letter") && hex.EncodeToString(s.GetTraceId()) != trace {
+			t.Errorf("the dead letter without traceparent has the span %v", s)
+		}
+	}
+}
+
+// A repeated event is in the trace of the first one. Its span has an id of its own, also
+// where the event's content decides the ids.
+func TestTracesOfARepeat(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, kafkatest.Embedded(t), calm())
+	c := newCollector(t)
+	w := r.start("--otlp-endpoint", c.URL)
+	const data = `{"shopId":"shop-1","provider":"invoicebox","email":"owner@shops.example"}`
+	for range 3 {
+		r.traced(schemas.TypeProviderSelected, "s1", "shop-1", data, "")
+	}
+	r.traced(schemas.TypeProviderSelected, "s1", "shop-1", strings.Replace(data, "owner", "other", 1), "") // id_reused
+	r.results(schemas.TypeInvited, 1)
+	r.results(schemas.TypeDeadLetter, 1)
+	w.end()
+	var first *tracepb.Span
+	repeats, ids := 0, map[string]bool{}
+	for _, s := range c.received() {
+		if id := string(s.GetSpanId()); ids[id] {
+			t.Errorf("%s: another span has its id", s.GetName())
+		} else {
+			ids[id] = true
+		}
+		if s.GetKind() == tracepb.Span_SPAN_KIND_CONSUMER && len(s.GetParentSpanId()) == 0 {
+			first = s
+		}
+	}
+	if first == nil {
+		t.Fatal("no span is the root")
+	}
+	for _, s := range c.received() {
+		if attr(s, "invoicebox.repeated") != "" {
+			repeats++
+			if !bytes.Equal(s.GetTraceId(), first.GetTraceId()) || !bytes.Equal(s.GetParentSpanId(), first.GetSpanId()) {
+				t.Errorf("a repeat is not below the first span: %v", s)
+			}
+		}
+	}
+	if repeats != 3 {
+		t.Errorf("%d spans of repeats, not 3", repeats)
+	}
+}
+
 // Without a traceparent the trace begins with the consumer's span.
 func TestTracesWithoutTraceParent(t *testing.T) {
 	r := newRig(t, kafkatest.Embedded(t), calm())
@@ -338,7 +413,6 @@ func TestTracesWithoutCollector(t *testing.T) {
 	defer close(release)
 	for name, endpoint := range map[string]string{"down": "http://127.0.0.1:1", "hung": hung.URL} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
 			r := newRig(t, kafkatest.Embedded(t), calm())
 			w := r.start("--otlp-endpoint", endpoint)
 			const shops = 20
