@@ -55,6 +55,7 @@ type Journal interface {
 	EndIntent(ctx context.Context, e journal.IntentEnd) error
 	Capacity(ctx context.Context) (journal.Capacity, error)
 	Shops(ctx context.Context, f journal.ShopFilter) ([]journal.ShopRecord, error)
+	CredentialVersion(ctx context.Context, k journal.ShopKey, reference string) (int64, error)
 	journal.ShopActions
 	journal.Reviews
 	journal.Reminders

@@ -35,17 +35,21 @@ func (e *Engine) importShop(s phases, acc *account, i journal.PendingIntent, ent
 	}
 	e.background(func() {
 		defer func() { entries.end(i.ID, time.Now()) }()
-		e.executeImport(s, acc, i, x, since)
+		e.executeImport(s, acc, i, x, entries, since)
 	})
 	return false
 }
 
-func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, x Import, since time.Time) {
+func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, x Import, entries *tokenEntries, since time.Time) {
 	shop := journal.ShopKey{Account: i.Account, Shop: x.Shop}
 	s, span := e.startRoot(s, i.Act, shop.Account, shop.Shop, tracing.Event{})
 	defer span.End()
 	finish := func(r onboarding.Result) {
-		end := endImport(i, shop, r)
+		why := e.destroyLeft(s, i, entries, since, onboarding.NewActionError(r, ""))
+		if why == nil {
+			return
+		}
+		end := endImport(i, shop, why)
 		if err := e.journal.EndIntent(s.writes, end); err != nil {
 			e.actionFailed(i, err)
 			return
@@ -54,7 +58,7 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 	}
 	storeFailed := func(err error) {
 		e.log.Error("cannot import a shop: the credential store failed", "intent", i.UUID.String(), "err", err)
-		if !s.draining() && time.Since(since) >= e.cfg.VerifyFor {
+		if e.overdue(s, since) {
 			finish(onboarding.ResultStoreUnavailable)
 		}
 	}
@@ -90,14 +94,14 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 	case verdict == tokenBad:
 		finish(onboarding.ResultTokenRefused)
 		return
-	case verdict == tokenSilent && !s.draining() && time.Since(since) >= e.cfg.VerifyFor:
+	case verdict == tokenSilent && e.overdue(s, since):
 		finish(onboarding.ResultTokenUnanswered)
 		return
 	case verdict == tokenSilent:
 		return // retried later
 	}
 	for version, try := int64(1), 0; try < importTries; try++ {
-		next, result, err := e.tryImport(s, i, x, in, op, version)
+		next, result, err := e.tryImport(s, i, x, in, op, entries, version)
 		switch {
 		case errors.Is(err, journal.ErrVersionTaken) && next > 0:
 			version = next
@@ -110,7 +114,7 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 			finish(result)
 		default:
 			acc.wakeVerification()
-			e.actionEnded(i, endImport(i, shop, result))
+			e.actionEnded(i, endImport(i, shop, onboarding.NewActionError(result, "")))
 		}
 		return
 	}
@@ -160,7 +164,9 @@ func (e *Engine) importEvent(i journal.Intent, shop journal.ShopKey, now time.Ti
 
 // tryImport stores the credentials with a version and commits the import. If the
 // version is already in use, it returns the next one.
-func (e *Engine) tryImport(s phases, i journal.PendingIntent, x Import, in journal.ShopImport, op journal.ClaimedOperation, version int64) (next int64, r onboarding.Result, err error) {
+func (e *Engine) tryImport(
+	s phases, i journal.PendingIntent, x Import, in journal.ShopImport, op journal.ClaimedOperation, entries *tokenEntries, version int64,
+) (next int64, r onboarding.Result, err error) {
 	prepared, err := e.cfg.Credentials.Prepare(s.writes, credentials.Secret{
 		Shop: op.Shop, Version: version, Operation: op.UUID, MerchantID: i.MerchantID, Token: x.Token,
 	})
@@ -176,9 +182,10 @@ func (e *Engine) tryImport(s phases, i journal.PendingIntent, x Import, in journ
 	now := time.Now()
 	event := e.out.Activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, now, now)
 	if !onboarding.Publishable(event) {
-		return 0, onboarding.ResultInvalid, e.discard(s, prepared.Row)
+		entries.setLeft(i.ID, &prepared.Row)
+		return 0, onboarding.ResultInvalid, nil
 	}
-	end := endImport(i, op.Shop, onboarding.ResultImported)
+	end := endImport(i, op.Shop, onboarding.NewActionError(onboarding.ResultImported, ""))
 	in.Made = journal.Transition{To: journal.Done, Intent: &end, Credential: &prepared.Row, Active: e.activeUpdate(now, event, true), Verified: true}
 	if x.Publish {
 		in.Made.Publish = []journal.Draft{event}
@@ -188,33 +195,18 @@ func (e *Engine) tryImport(s phases, i journal.PendingIntent, x Import, in journ
 	next, err = e.journal.ImportShop(s.writes, in)
 	switch {
 	case errors.Is(err, journal.ErrMerchantConflict):
-		return 0, onboarding.ResultMerchantConflict, e.discard(s, prepared.Row)
+		entries.setLeft(i.ID, &prepared.Row)
+		return 0, onboarding.ResultMerchantConflict, nil
 	case errors.Is(err, journal.ErrStale):
-		return 0, "", errors.Join(err, e.discard(s, prepared.Row))
+		entries.setLeft(i.ID, &prepared.Row) // the next try destroys it, if it is refused
 	}
 	return next, onboarding.ResultImported, err
 }
 
-// discard destroys a secret that was stored for an import that the journal refused. The
-// secret stays if another worker has made the same import.
-func (e *Engine) discard(s phases, row journal.Credential) error {
-	current, err := e.journal.CurrentCredential(s.writes, row.Shop)
-	switch {
-	case err == nil && current.Credential.Reference == row.Reference:
-		return nil
-	case err != nil && !errors.Is(err, journal.ErrNotFound):
-		return err
-	}
-	if err := e.cfg.Credentials.Destroy(s.writes, row); err != nil {
-		return fmt.Errorf("%w: destroy the secret of a refused import: %w", errStore, err)
-	}
-	return nil
-}
-
 // endImport ends an import. The intent is about the account, and its audit entry about the
 // shop.
-func endImport(i journal.PendingIntent, shop journal.ShopKey, r onboarding.Result) journal.IntentEnd {
-	end := onboarding.EndAction(i.Intent, r, "", time.Now())
+func endImport(i journal.PendingIntent, shop journal.ShopKey, r *onboarding.ActionError) journal.IntentEnd {
+	end := onboarding.EndRefused(i.Intent, r, time.Now())
 	end.Audit.Subject = shop.Account + "/" + shop.Shop
 	return end
 }

@@ -66,6 +66,47 @@ func TestImportShop_RefusedLeavesNoSecret(t *testing.T) {
 	})
 }
 
+// The secret of a refused import cannot be destroyed: the import ends all the same, and its
+// result and the audit name the secret.
+func TestImportShop_SecretLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newHarness(t, good)
+		bao := b.withOpenBao()
+		b.add(journal.Activate, "shop-9", "code-9")
+		b.start()
+		b.settled()
+		bao.lock(errors.New("the store is sealed"))
+		began := time.Now()
+		i := b.imports("shop-1", "m-code-9", "token-1")
+		b.until(time.Hour, "ended", func() bool { return b.j.intent(i).State != journal.IntentWaiting })
+		got := b.ended(i, onboarding.ResultSecretLeft)
+		const ref = "ref+openbao://secret/invoicebox/default/shop-1?version=1"
+		if !strings.Contains(got.Detail, "The action was refused: The merchant id is another shop's") || !strings.Contains(got.Detail, ref) {
+			t.Errorf("the result is %s", got.Detail)
+		}
+		if took := got.Ended.Sub(began); took < DefaultVerifyFor || took > DefaultVerifyFor+time.Minute {
+			t.Errorf("it ended after %v", took)
+		}
+		if notes := strings.Join(b.j.notes(), "\n"); !strings.Contains(notes, "import.refused secret_not_destroyed, merchant id m-code-9, merchant_conflict, "+ref) {
+			t.Errorf("the audit is %s", notes)
+		}
+		shop := journal.ShopKey{Account: "default", Shop: "shop-1"}
+		if list := bao.tokens(shop); len(list) != 1 {
+			t.Errorf("the store has %d tokens", len(list))
+		}
+		// The store is away for less time: the secret is destroyed in the end.
+		second := b.imports("shop-2", "m-code-9", "token-2")
+		time.Sleep(DefaultVerifyFor / 2)
+		bao.lock(nil)
+		b.until(time.Hour, "ended", func() bool { return b.j.intent(second).State != journal.IntentWaiting })
+		b.ended(second, onboarding.ResultMerchantConflict)
+		if list := bao.tokens(journal.ShopKey{Account: "default", Shop: "shop-2"}); len(list) != 0 {
+			t.Errorf("the store has %d tokens", len(list))
+		}
+		b.finish()
+	})
+}
+
 // The journal commits the import of another worker, and refuses this one's: the secret is
 // that worker's too.
 func TestImportShop_SecretOfAnotherWorkerStays(t *testing.T) {

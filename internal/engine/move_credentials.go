@@ -165,12 +165,32 @@ func (e *Engine) tryMove(s phases, i journal.PendingIntent, store string, shop j
 			return onboarding.MoveNotStored, nil
 		}
 	}
-	return onboarding.MoveFree, e.journal.MoveCredential(s.writes, journal.CredentialMove{
+	err = e.journal.MoveCredential(s.writes, journal.CredentialMove{
 		Ref: c.Ref, Credential: prepared.Row, Publish: drafts, ReviewEvents: reviewEvents, DestroyAt: onboarding.DestroyAt(now, e.cfg.DestroyAfter),
 		Audit: journal.AuditEntry{
 			At: now, Actor: i.Actor, Act: "credentials.moved", Subject: shop.Account + "/" + shop.Shop, Detail: c.Credential.Reference + " to " + prepared.Row.Reference,
 		},
 	})
+	if errors.Is(err, journal.ErrStale) && !e.discardCopy(s, c, prepared.Row) {
+		return onboarding.MoveCopyLeft, nil
+	}
+	return onboarding.MoveFree, err
+}
+
+// discardCopy destroys the copy of credentials that could not be moved. The copy stays if
+// they are still the shop's: the next attempt finds it.
+func (e *Engine) discardCopy(s phases, of journal.CurrentCredential, copied journal.Credential) (ok bool) {
+	current, err := e.journal.CurrentCredential(s.writes, copied.Shop)
+	if err == nil && current.Credential.Reference == of.Credential.Reference {
+		return true
+	}
+	if err == nil || errors.Is(err, journal.ErrNotFound) {
+		err = e.discard(s, copied)
+	}
+	if err != nil {
+		e.log.Error("the copy of a secret that was not moved is not destroyed", "account", copied.Shop.Account, "shop", copied.Shop.Shop, "ref", copied.Reference, "err", err)
+	}
+	return err == nil
 }
 
 // moveSubject is the queue of an account's moves. They are executed in the order of

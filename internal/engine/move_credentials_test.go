@@ -25,6 +25,7 @@ type memoryStore struct {
 	mu       sync.Mutex
 	versions map[journal.ShopKey][]credentials.Secret
 	fail     error // of Prepare
+	locked   error // of Destroy
 }
 
 func newMemoryStore() *memoryStore {
@@ -74,6 +75,9 @@ func (m *memoryStore) Name() string { return schemas.StoreOpenBao }
 func (m *memoryStore) Destroy(_ context.Context, row journal.Credential) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.locked != nil {
+		return m.locked
+	}
 	ref, err := schemas.ParseReference(row.Reference)
 	if err == nil && int(ref.Version) <= len(m.versions[row.Shop]) {
 		m.versions[row.Shop][ref.Version-1] = credentials.Secret{}
@@ -85,6 +89,25 @@ func (m *memoryStore) setFail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fail = err
+}
+
+// lock makes Destroy fail; nil: no more.
+func (m *memoryStore) lock(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.locked = err
+}
+
+// tokens are those that the store has of a shop.
+func (m *memoryStore) tokens(shop journal.ShopKey) (list []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.versions[shop] {
+		if !s.Token.IsZero() {
+			list = append(list, s.Token.Reveal())
+		}
+	}
+	return list
 }
 
 // withStores gives a harness the stores sealed and openbao.
@@ -193,6 +216,50 @@ func TestMoveCredentials(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A shop is disconnected while its credentials are copied: the copy is destroyed, or the
+// result says that it is not.
+func TestMoveCredentials_Disconnected(t *testing.T) {
+	for name, locked := range map[string]error{"Destroyed": nil, "NotDestroyed": errors.New("the store is sealed")} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newHarness(t, good)
+				bao := b.withStores()
+				bao.lock(locked)
+				op := b.add(journal.Activate, "shop-1", "code-1")
+				held := &heldMove{testJournal: b.j, reached: make(chan struct{}), pass: make(chan struct{})}
+				b.cfg.Journal = held
+				b.start()
+				b.until(time.Minute, "active", b.j.settled)
+				i := b.moves(schemas.StoreOpenBao, nil)
+				<-held.reached
+				b.actShop(op, onboarding.ActionDisconnect, onboarding.ResultDisconnected)
+				close(held.pass)
+				got := b.ended(i, onboarding.ResultNotMoved)
+				want, left := "the shop has no credentials in use", 0
+				if locked != nil {
+					want, left = "the copy in the store was not destroyed", 1
+				}
+				if !strings.Contains(got.Detail, want) || len(bao.tokens(op.Shop)) != left {
+					t.Errorf("the result is %s; the store has %d tokens", got.Detail, len(bao.tokens(op.Shop)))
+				}
+				b.finish()
+			})
+		})
+	}
+}
+
+// heldMove commits a move only when it may pass.
+type heldMove struct {
+	*testJournal
+	reached, pass chan struct{}
+}
+
+func (h *heldMove) MoveCredential(ctx context.Context, m journal.CredentialMove) error {
+	close(h.reached)
+	<-h.pass
+	return h.testJournal.MoveCredential(ctx, m)
 }
 
 // What cannot be moved stays where it is, is counted, and is not announced.

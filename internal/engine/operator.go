@@ -105,6 +105,9 @@ func (e *Engine) actOnOperation(s phases, acc *account, i journal.PendingIntent,
 	}
 	op := i.Target.ClaimedOperation
 	if why := onboarding.CheckAction(onboarding.Action(i.Act), op.Kind, op.State, onboarding.Reason(op.Reason), op.Doubt); why != nil {
+		if left := entries.left(i.ID); left != nil {
+			why = why.SecretLeft(left.Reference)
+		}
 		return e.refuse(s, i, why)
 	}
 	row, _ := onboarding.ActionRuleOf(onboarding.Action(i.Act), onboarding.Reason(op.Reason), op.Kind)
@@ -151,8 +154,8 @@ func (e *Engine) transitionOf(i journal.PendingIntent, row onboarding.ActionRule
 	}
 }
 
-// commit makes the intent's transition. It returns only the journal's errors about
-// merchant and version; it has handled all others.
+// commit makes the intent's transition. It returns only the errors by which the journal
+// has refused it. Of these it has handled ErrStale, as it has handled all others.
 func (e *Engine) commit(s phases, i journal.PendingIntent, tr journal.Transition) (ended bool, err error) {
 	if !onboarding.Permitted(tr.From, tr.To) {
 		panic(fmt.Sprintf("engine: no edge from %v to %v", tr.From, tr.To))
@@ -169,6 +172,9 @@ func (e *Engine) commit(s phases, i journal.PendingIntent, tr journal.Transition
 		return false, err
 	}
 	e.actionFailed(i, err)
+	if errors.Is(err, journal.ErrStale) {
+		return false, err
+	}
 	return false, nil
 }
 
@@ -186,7 +192,7 @@ func forged(err error) *onboarding.ActionError {
 }
 
 func (e *Engine) refuse(s phases, i journal.PendingIntent, why *onboarding.ActionError) (ended bool) {
-	end := onboarding.EndAction(i.Intent, why.Result, why.Message, time.Now())
+	end := onboarding.EndRefused(i.Intent, why, time.Now())
 	if err := e.journal.EndIntent(s.writes, end); err != nil {
 		e.actionFailed(i, err)
 		return false

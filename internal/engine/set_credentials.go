@@ -62,6 +62,9 @@ type tokenEntry struct {
 	since time.Time // of the first check
 	next  time.Time // of the next
 	tries int
+	// left is a secret that was stored for the action. The journal has refused to commit
+	// it, and it is not destroyed.
+	left *journal.Credential
 }
 
 func newTokenEntries() *tokenEntries { return &tokenEntries{list: make(map[int64]*tokenEntry)} }
@@ -113,6 +116,22 @@ func (e *tokenEntries) end(id int64, now time.Time) {
 	x.tries++
 }
 
+// left is the secret of an action that is not destroyed; nil for none.
+func (e *tokenEntries) left(id int64) *journal.Credential {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if x := e.list[id]; x != nil {
+		return x.left
+	}
+	return nil
+}
+
+func (e *tokenEntries) setLeft(id int64, c *journal.Credential) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list[id].left = c
+}
+
 // setCredentials handles merchant id and token as a received response. It checks the
 // token, and then writes everything in one commit. It runs concurrently with the other
 // intents, which do not wait for Invoicebox.
@@ -123,11 +142,16 @@ func (e *Engine) setCredentials(s phases, acc *account, i journal.PendingIntent,
 	}
 	e.background(func() {
 		defer func() { entries.end(i.ID, time.Now()) }()
-		e.executeSetCredentials(s, acc, i, row, since)
+		e.executeSetCredentials(s, acc, i, row, entries, since)
 	})
 }
 
-func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.PendingIntent, row onboarding.ActionRule, since time.Time) {
+func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.PendingIntent, row onboarding.ActionRule, entries *tokenEntries, since time.Time) {
+	refuse := func(why *onboarding.ActionError) {
+		if why = e.destroyLeft(s, i, entries, since, why); why != nil {
+			e.refuse(s, i, why)
+		}
+	}
 	now := time.Now()
 	op := i.Target.ClaimedOperation
 	s, span := e.startRoot(s, i.Act, op.Shop.Account, op.Shop.Shop, tracing.Event{TraceParent: op.TraceParent, Shop: op.Shop.Shop, ID: op.EventID})
@@ -138,7 +162,7 @@ func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.Pending
 		why = onboarding.NewActionError(onboarding.ResultOwnToken, "")
 	}
 	if why != nil {
-		e.refuse(s, i, why)
+		refuse(why)
 		return
 	}
 	t := &task{ClaimedOperation: op, acc: acc, leaseEnd: now.Add(e.cfg.Lease)}
@@ -146,31 +170,81 @@ func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.Pending
 	e.saveCheckEnd(s, check)
 	switch {
 	case verdict == tokenBad:
-		e.refuse(s, i, onboarding.NewActionError(onboarding.ResultTokenRefused, ""))
+		refuse(onboarding.NewActionError(onboarding.ResultTokenRefused, ""))
 		return
-	case verdict == tokenSilent && !s.draining() && time.Since(since) >= e.cfg.VerifyFor:
-		e.refuse(s, i, onboarding.NewActionError(onboarding.ResultTokenUnanswered, ""))
+	case verdict == tokenSilent && e.overdue(s, since):
+		refuse(onboarding.NewActionError(onboarding.ResultTokenUnanswered, ""))
 		return
 	case verdict == tokenSilent:
 		return // retried later
 	}
-	tr, why := e.credentialsTransition(s, i, row, op, act, x)
-	if why != nil {
-		e.refuse(s, i, why)
+	tr, why := e.credentialsTransition(s, i, row, entries, op, act, x)
+	switch {
+	case why != nil && why.Result == onboarding.ResultStoreUnavailable && !e.overdue(s, since):
+		return // retried later
+	case why != nil:
+		refuse(why)
+		return
+	case tr == nil:
 		return
 	}
-	if tr == nil {
-		return
+	ended, err := e.commit(s, i, *tr)
+	if err != nil {
+		entries.setLeft(i.ID, tr.Credential)
 	}
-	switch ended, err := e.commit(s, i, *tr); {
+	switch {
 	case ended && row.Action == onboarding.ActionReread:
 		// Responses of that form can be used now.
 		e.reportActivation(t, breaker.SignalUsable)
 	case errors.Is(err, journal.ErrMerchantConflict):
-		e.refuse(s, i, onboarding.NewActionError(onboarding.ResultMerchantConflict, ""))
+		refuse(onboarding.NewActionError(onboarding.ResultMerchantConflict, ""))
+	case errors.Is(err, journal.ErrStale):
+		// The operation may not permit the action any more.
+		if e.discard(s, *tr.Credential) == nil {
+			entries.setLeft(i.ID, nil)
+		}
 	case err != nil:
 		e.actionFailed(i, fmt.Errorf("%w: %w", journal.ErrStale, err))
 	}
+}
+
+// overdue reports whether an action that was begun at a time is not retried any more.
+func (e *Engine) overdue(s phases, since time.Time) bool {
+	return !s.draining() && time.Since(since) >= e.cfg.VerifyFor
+}
+
+// destroyLeft destroys what an action has stored before it is refused. The error is that
+// of the refusal, and says so if the secret is still in the store; nil: retried later.
+func (e *Engine) destroyLeft(s phases, i journal.PendingIntent, entries *tokenEntries, since time.Time, why *onboarding.ActionError) *onboarding.ActionError {
+	left := entries.left(i.ID)
+	if left == nil {
+		return why
+	}
+	err := e.discard(s, *left)
+	switch {
+	case err == nil:
+		entries.setLeft(i.ID, nil)
+		return why
+	case !e.overdue(s, since):
+		e.log.Error("cannot destroy the secret of a refused action; trying again", "intent", i.UUID.String(), "ref", left.Reference, "err", err)
+		return nil
+	}
+	e.log.Error("the secret of a refused action is not destroyed and stays in the credential store", "intent", i.UUID.String(), "ref", left.Reference, "err", err)
+	return why.SecretLeft(left.Reference)
+}
+
+// discard destroys a secret that was stored for an action and that the journal has refused.
+// The secret stays if it is in the journal: another worker may have executed the same
+// action, or an earlier attempt has stored the same secret.
+func (e *Engine) discard(s phases, row journal.Credential) error {
+	_, err := e.journal.CredentialVersion(s.writes, row.Shop, row.Reference)
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, journal.ErrNotFound):
+		return err
+	}
+	return e.cfg.Credentials.Destroy(s.writes, row)
 }
 
 // responseOf returns the response of an action: the one that an operator entered, or
@@ -214,9 +288,9 @@ func (e *Engine) isOwnToken(token secret.String) bool {
 }
 
 // credentialsTransition returns the transition by which an entered token becomes the
-// shop's; nil if the credential store must be tried again.
+// shop's; nil if it must be made again.
 func (e *Engine) credentialsTransition(
-	s phases, i journal.PendingIntent, row onboarding.ActionRule, op journal.ClaimedOperation, act invoicebox.Activation, x invoicebox.Exchange,
+	s phases, i journal.PendingIntent, row onboarding.ActionRule, entries *tokenEntries, op journal.ClaimedOperation, act invoicebox.Activation, x invoicebox.Exchange,
 ) (*journal.Transition, *onboarding.ActionError) {
 	prepared, err := e.cfg.Credentials.Prepare(s.writes, credentials.Secret{
 		Shop: op.Shop, Version: op.NextVersion, Operation: op.UUID, MerchantID: act.MerchantID, Token: act.Token,
@@ -228,11 +302,12 @@ func (e *Engine) credentialsTransition(
 		e.log.Error("the credential store has a foreign secret at the path of the entered one", "intent", i.UUID.String(), "err", err)
 		return nil, onboarding.NewActionError(onboarding.ResultStoreConflict, "")
 	case err != nil:
-		e.log.Error("cannot write the entered secret to the credential store; trying again", "intent", i.UUID.String(), "err", err)
-		return nil, nil
+		e.log.Error("cannot write the entered secret to the credential store", "intent", i.UUID.String(), "err", err)
+		return nil, onboarding.NewActionError(onboarding.ResultStoreUnavailable, "")
 	}
 	event := e.out.Activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
 	if !onboarding.Publishable(event) {
+		entries.setLeft(i.ID, &prepared.Row)
 		return nil, onboarding.NewActionError(onboarding.ResultInvalid, "")
 	}
 	tr := e.transitionOf(i, row)

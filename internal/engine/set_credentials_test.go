@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -162,6 +163,94 @@ func TestSetCredentials_TokenIsTakenInTheEnd(t *testing.T) {
 		b.finish()
 		b.expect(op, journal.Done, onboarding.ReasonActivated, eventLost, eventActive)
 	})
+}
+
+// While the store is away, an entered token waits as long as for Invoicebox, and is then
+// refused. The operation still waits for a person, and the token can be entered again.
+func TestSetCredentials_StoreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newHarness(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}}))
+		store := &closedStore{Store: b.cfg.Credentials}
+		b.cfg.Credentials = store
+		op := b.add(journal.Activate, "shop-1", "code-1")
+		b.start()
+		b.attention(op)
+		store.closed.Store(true)
+		began := time.Now()
+		i := b.enters(op, "merchant-1", "token-1")
+		b.until(time.Hour, "ended", func() bool { return b.j.intent(i).State != journal.IntentWaiting })
+		got := b.ended(i, onboarding.ResultStoreUnavailable)
+		if took := got.Ended.Sub(began); took < DefaultVerifyFor || took > DefaultVerifyFor+time.Minute || !strings.Contains(got.Detail, "still waits for a person") {
+			t.Errorf("refused after %v: %s", took, got.Detail)
+		}
+		store.closed.Store(false)
+		b.ended(b.enters(op, "merchant-1", "token-1"), onboarding.ResultActivated)
+		b.finish()
+		b.expect(op, journal.Done, onboarding.ReasonActivated, eventLost, eventActive)
+	})
+}
+
+// An entered token that the journal refuses leaves no secret in the store, or the result
+// says that it does.
+func TestSetCredentials_RefusedLeavesNoSecret(t *testing.T) {
+	for name, c := range map[string]struct {
+		locked      error // of the store's Destroy
+		newer       bool  // a newer code succeeds before the commit
+		want, words string
+		left        int
+	}{
+		"MerchantConflict":             {nil, false, "merchant_conflict", "still waits for a person", 0},
+		"MerchantConflictNotDestroyed": {errors.New("sealed"), false, "secret_not_destroyed", "ref+openbao://secret/invoicebox/default/shop-1?version=1", 1},
+		"MovedOn":                      {nil, true, "moved_on", "superseded", 0},
+		"MovedOnNotDestroyed":          {errors.New("sealed"), true, "secret_not_destroyed", "ref+openbao://secret/invoicebox/default/shop-1?version=1", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newHarness(t, answers(map[string][]answer{"code-1": {lost, refusal(422)}}))
+				bao := b.withOpenBao()
+				held := &heldAction{testJournal: b.j, reached: make(chan struct{}), pass: make(chan struct{})}
+				b.cfg.Journal = held
+				other := b.add(journal.Activate, "shop-9", "code-9")
+				op := b.add(journal.Activate, "shop-1", "code-1")
+				b.start()
+				b.attention(op)
+				b.until(time.Minute, "the other is active", func() bool { s, _ := b.j.state(other); return s == journal.Done })
+				bao.lock(c.locked)
+				i := b.enters(op, map[bool]string{true: "m-code-2", false: "m-code-9"}[c.newer], "token-1")
+				<-held.reached
+				if c.newer {
+					newer := b.add(journal.Activate, "shop-1", "code-2")
+					b.until(time.Minute, "the newer is active", func() bool { s, _ := b.j.state(newer); return s == journal.Done })
+					c.left++
+				}
+				close(held.pass)
+				b.until(time.Hour, "ended", func() bool { return b.j.intent(i).State != journal.IntentWaiting })
+				got := b.ended(i, onboarding.Result(c.want))
+				if !strings.Contains(got.Detail, c.words) {
+					t.Errorf("the result is %s", got.Detail)
+				}
+				if list := bao.tokens(op.Shop); len(list) != c.left {
+					t.Errorf("the store has %d tokens, want %d", len(list), c.left)
+				}
+				b.finish()
+			})
+		})
+	}
+}
+
+// heldAction commits operator actions only when they may pass.
+type heldAction struct {
+	*testJournal
+	once          sync.Once
+	reached, pass chan struct{}
+}
+
+func (h *heldAction) Apply(ctx context.Context, t journal.Transition) error {
+	if t.Intent != nil {
+		h.once.Do(func() { close(h.reached) })
+		<-h.pass
+	}
+	return h.testJournal.Apply(ctx, t)
 }
 
 type closedStore struct {

@@ -47,6 +47,7 @@ const (
 	MoveConflict   MoveObstacle = "conflict"     // the store has somebody else's secret in their place
 	MoveNotStored  MoveObstacle = "not_storable" // the store, or the contract, can not name them
 	MoveInactive   MoveObstacle = "not_active"   // the shop has no credentials in use
+	MoveCopyLeft   MoveObstacle = "copy_left"    // they changed meanwhile, and the copy was not destroyed
 )
 
 // MoveObstacleOf tells what is in the way of a move to a store, before a secret is read.
@@ -91,6 +92,7 @@ var moveObstacleTexts = map[MoveObstacle]string{
 	MoveConflict:   "the store has somebody else's secret at the shop's path",
 	MoveNotStored:  "the store cannot hold them",
 	MoveInactive:   "the shop has no credentials in use",
+	MoveCopyLeft:   "they changed meanwhile, and the copy in the store was not destroyed (the log has its reference; destroy this version)",
 }
 
 // MoveOperation is what a store knows the secret by that a move puts there. It is the same

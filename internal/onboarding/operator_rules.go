@@ -140,6 +140,7 @@ const (
 	ResultMerchantConflict Result = "merchant_conflict"
 	ResultStoreConflict    Result = "store_conflict"
 	ResultStoreUnavailable Result = "store_unavailable"
+	ResultSecretLeft       Result = "secret_not_destroyed"
 	ResultOwnToken         Result = "own_token"
 	ResultUnreadable       Result = "unreadable"
 	ResultNotAuthentic     Result = "not_authentic"
@@ -190,7 +191,8 @@ var resultRows = []ResultRow{
 	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. Ask again later."},
 	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with."},
 	{ResultStoreConflict, journal.IntentRefused, "The credential store has a secret at the shop's path that this service did not write; the log names it."},
-	{ResultStoreUnavailable, journal.IntentRefused, "The credential store failed for as long as a token is checked; the log has the cause. Ask again when it is available."},
+	{ResultStoreUnavailable, journal.IntentRefused, "The credential store failed for as long as a token is checked; the log has the cause. If it took a write and its response was lost, the secret is at the shop's path. Ask again when the store is available."},
+	{ResultSecretLeft, journal.IntentRefused, "The secret that was stored for this action could not be destroyed and is still in the credential store"},
 	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's."},
 	{ResultUnreadable, journal.IntentRefused, "The command used another keyset than the worker's. Give the command the worker's keyset-file."},
 	{ResultNotAuthentic, journal.IntentRefused, "No command with the worker's keyset wrote this: the row was inserted or edited in the database. Find out who can write the database; ask again by a command if it is still needed."},
@@ -226,7 +228,7 @@ var resultRows = []ResultRow{
 
 // tokenRefusals are the results of a token that is not taken: of an operation, or of an
 // import, which has none.
-var tokenRefusals = []Result{ResultTokenRefused, ResultTokenUnanswered, ResultMerchantConflict, ResultStoreConflict, ResultOwnToken}
+var tokenRefusals = []Result{ResultTokenRefused, ResultTokenUnanswered, ResultMerchantConflict, ResultStoreConflict, ResultStoreUnavailable, ResultSecretLeft, ResultOwnToken}
 
 // ResultOf returns the description of a result.
 func ResultOf(r Result) ResultRow {
@@ -242,6 +244,7 @@ func ResultOf(r Result) ResultRow {
 type ActionError struct {
 	Result  Result
 	Message string
+	Note    string // more for the audit than the result
 }
 
 func (r *ActionError) Error() string { return r.Message }
@@ -254,6 +257,15 @@ func NewActionError(r Result, more string) *ActionError {
 		words += ": " + more
 	}
 	return &ActionError{Result: r, Message: words}
+}
+
+// SecretLeft is the error of an action that is refused after it has stored a secret, which
+// is still in the credential store.
+func (r *ActionError) SecretLeft(reference string) *ActionError {
+	return &ActionError{
+		Result: ResultSecretLeft, Note: string(r.Result) + ", " + reference,
+		Message: ResultOf(ResultSecretLeft).Text + ": " + reference + ". Destroy this version there. The action was refused: " + r.Message,
+	}
 }
 
 // Safe returns the commands that are safe for an operation in the row's
@@ -307,6 +319,15 @@ func CheckAction(c Action, k journal.Kind, s journal.State, r Reason, doubt bool
 // isAction tells whether some row has the command.
 func isAction(c Action) bool {
 	return slices.ContainsFunc(actionRules, func(row ActionRule) bool { return row.Action == c })
+}
+
+// EndRefused ends an intent that is refused, and says so in the audit.
+func EndRefused(i journal.Intent, why *ActionError, at time.Time) journal.IntentEnd {
+	end := EndAction(i, why.Result, why.Message, at)
+	if why.Note != "" {
+		end.Audit.Detail += ", " + why.Note
+	}
+	return end
 }
 
 // EndAction ends an intent with a result, and says so in the audit.
