@@ -180,18 +180,27 @@ func (w *running) get(path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// send produces an event in CloudEvents' binary mode.
-func (r *rig) send(typ, id, shop, data string) {
-	r.t.Helper()
-	r.cluster.Produce(r.t, r.topics[typ], []kafkago.Message{{Key: []byte(shop), Value: []byte(data), Headers: []kafkago.Header{
+// inputEvent is an event in CloudEvents' binary mode.
+func inputEvent(typ, id, shop, data string) kafkago.Message {
+	return kafkago.Message{Key: []byte(shop), Value: []byte(data), Headers: []kafkago.Header{
 		{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: []byte(id)}, {Key: "ce_source", Value: []byte("/platform")},
 		{Key: "ce_type", Value: []byte(typ)}, {Key: "content-type", Value: []byte("application/json")},
-	}}})
+	}}
+}
+
+// send produces an event.
+func (r *rig) send(typ, id, shop, data string) {
+	r.t.Helper()
+	r.cluster.Produce(r.t, r.topics[typ], []kafkago.Message{inputEvent(typ, id, shop, data)})
+}
+
+func selectedEvent(shop, email string) kafkago.Message {
+	return inputEvent(schemas.TypeProviderSelected, "selected-"+shop, shop, fmt.Sprintf(`{"shopId":%q,"provider":"invoicebox","email":%q}`, shop, email))
 }
 
 func (r *rig) selected(shop, email string) {
 	r.t.Helper()
-	r.send(schemas.TypeProviderSelected, "selected-"+shop, shop, fmt.Sprintf(`{"shopId":%q,"provider":"invoicebox","email":%q}`, shop, email))
+	r.cluster.Produce(r.t, r.topics[schemas.TypeProviderSelected], []kafkago.Message{selectedEvent(shop, email)})
 }
 
 func (r *rig) entered(shop, code string) {
