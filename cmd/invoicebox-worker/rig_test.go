@@ -88,7 +88,7 @@ func (r *rig) service() []string {
 // command runs a command to its end.
 func (r *rig) command(args ...string) (code int, stdout, stderr string) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 5*time.Minute)
 	defer cancel()
 	return execute(ctx, args...)
 }
@@ -122,9 +122,14 @@ var listenWord = regexp.MustCompile(`"msg":"started".*"listen":"([^"]+)"`)
 // start runs the service and waits until it is ready.
 func (r *rig) start(flags ...string) *running {
 	r.t.Helper()
+	return r.startWith(append(append([]string{"run"}, r.service()...), flags...))
+}
+
+// startWith is start with all arguments.
+func (r *rig) startWith(args []string) *running {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &running{t: r.t, stop: cancel, log: &buffer{}, code: make(chan int, 1)}
-	args := append(append([]string{"run"}, r.service()...), flags...)
 	go func() {
 		w.code <- run(ctx, args, environment{stdout: w.log, stderr: w.log})
 	}()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -8,8 +9,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
 
@@ -32,7 +35,7 @@ func TestRunbookOfKeys(t *testing.T) {
 	w := r.start("--start", "earliest")
 	r.entered("shop-1", "code-1")
 	event := r.results(schemas.TypeActivated, 1)[0].Data.(schemas.Activated)
-	token := r.must(append([]string{"resolve", event.Credentials.Ref}, r.beside()...)...)
+	token := strings.TrimSpace(r.must(append([]string{"resolve", event.Credentials.Ref}, r.beside()...)...))
 	old := r.keys()["sealing primary"].ID
 	for _, folder := range []string{"backup", "drill"} {
 		if err := os.Mkdir(r.path(folder), 0o700); err != nil {
@@ -40,7 +43,8 @@ func TestRunbookOfKeys(t *testing.T) {
 		}
 	}
 	r.write("worker.yaml", settingsOf(r.service()))
-	last := ""
+	d := newDrill(r)
+	var printed []string
 	for _, words := range commands {
 		for i, word := range words {
 			switch {
@@ -63,6 +67,8 @@ func TestRunbookOfKeys(t *testing.T) {
 			if err := os.WriteFile(words[2], doc, 0o600); err != nil {
 				t.Fatal(err)
 			}
+		case words[0] == "bin/invoicebox-sandbox", words[0] == "echo", words[0] == "kcat", words[1] == "run":
+			d.perform(words)
 		case words[1] == "keys" && words[2] != "list":
 			// As a person does: until the workers have the file, and the values
 			// are sealed.
@@ -75,18 +81,87 @@ func TestRunbookOfKeys(t *testing.T) {
 			if code != exitDone {
 				t.Fatalf("%v: %s", words, errs)
 			}
+		case words[1] == "resolve":
+			printed = append(printed, strings.TrimSpace(r.must(words[1:]...)))
 		default:
-			last = r.must(words[1:]...)
+			r.must(words[1:]...)
 		}
 	}
-	if last != token {
-		t.Error("the last command does not print the shop's token")
+	if want := []string{token, d.box.TokenOf("drill-1"), token}; !slices.Equal(printed, want) || slices.Contains(want, "") {
+		t.Errorf("resolve prints %d tokens, which are not those of the shops", len(printed))
+	}
+	if n := len(d.box.Effects().Activations); n != 1 {
+		t.Errorf("the drill has sent %d codes", n)
 	}
 	if got := r.keys(); len(got) != 2 || got["sealing primary"].ID == old {
 		t.Errorf("%+v", got)
 	}
-	if code := w.end(); code != exitDone {
-		t.Error(code)
+	if n := len(r.sandbox.Effects().Activations); n != 1 {
+		t.Errorf("%d codes were sent outside of the drill", n)
+	}
+	for _, worker := range []*running{d.worker, w} {
+		if code := worker.end(); code != exitDone {
+			t.Error(code)
+		}
+	}
+}
+
+// A drill is what a restore is tried with: an empty broker whose topics have the names of
+// the real ones, and a simulator.
+type drill struct {
+	*rig
+	box    *sandbox.Sandbox
+	worker *running
+}
+
+func newDrill(r *rig) *drill {
+	r.t.Helper()
+	own := *r
+	d := &drill{rig: &own}
+	own.cluster = kafkatest.Embedded(r.t)
+	o := calm()
+	o.Accounts = []sandbox.Account{{PartnerID: r.sandbox.Accounts()[0].PartnerID, Token: "drill-token"}}
+	box, err := sandbox.New(o)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	d.box = box
+	own.api = httptest.NewUnstartedServer(box.API())
+	r.t.Cleanup(own.api.Close)
+	own.journal = "sqlite:" + r.path("drill/journal.db")
+	var flags []string
+	changed := map[string]string{
+		"--keyset-file": r.path("drill/keyset.json"), "--token-file": r.write("drill/token", "drill-token\n"), "--invoicebox-url": "http://" + own.api.Listener.Addr().String(),
+	}
+	service := own.service()
+	for i := 0; i+1 < len(service); i += 2 {
+		name, value := service[i], service[i+1]
+		if to, ok := changed[name]; ok {
+			value = to
+		}
+		if name != "--start" { // the journal has begun
+			flags = append(flags, name, value)
+		}
+	}
+	flags = append(flags, "--credentials-store", "sealed", "--window", "1s", "--slack", "1s", "--request-deadline", "1s", "--lease", "2s", "--quiet-period", "2s")
+	r.write("drill/drill.yaml", settingsOf(flags))
+	return d
+}
+
+// perform does what a command that is no command of the worker, or that does not end, does.
+func (d *drill) perform(words []string) {
+	d.t.Helper()
+	switch words[0] {
+	case "bin/invoicebox-sandbox":
+		d.api.Start()
+	case "echo":
+		d.cluster.Produce(d.t, d.topics[schemas.TypeCodeEntered], []kafkago.Message{{Key: []byte("drill-1"), Value: []byte(words[1])}})
+	case "kcat":
+		if got := d.results(schemas.TypeActivated, 1)[0].Data.(schemas.Activated); got.ShopID != "drill-1" || got.Credentials.Ref != "ref+sealed://journal/invoicebox/default/drill-1?version=1" {
+			d.t.Errorf("the drill's result is %+v", got)
+		}
+	default:
+		d.worker = d.startWith(words[1:])
 	}
 }
 
