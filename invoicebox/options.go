@@ -11,13 +11,13 @@ import (
 	"fmt"
 	"hash"
 	"log/slog"
-	"net"
 	"net/url"
 	"runtime/debug"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"invoicebox-worker/internal/loopback"
 	"invoicebox-worker/internal/secret"
 )
 
@@ -126,7 +126,7 @@ func parseBaseURL(text string) (*url.URL, error) {
 		return nil, errors.New("invoicebox: BaseURL must not contain a query (?…)")
 	case u.Fragment != "" || strings.Contains(text, "#"):
 		return nil, errors.New("invoicebox: BaseURL must not contain a fragment (#…)")
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !loopback.IsHost(u.Hostname()):
 		return nil, fmt.Errorf("invoicebox: BaseURL must begin with https:// (http:// is for loopback addresses only, not for %q)", u.Hostname())
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, errors.New("invoicebox: BaseURL must begin with https://")
@@ -136,16 +136,6 @@ func parseBaseURL(text string) (*url.URL, error) {
 		u.Path = "/"
 	}
 	return u, nil
-}
-
-// loopback tells whether a host name is this machine by its very form: no
-// resolver is asked, because its response can change; see resolveLocalhost.
-func loopback(host string) bool {
-	if isLocalhost(host) {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // visible tells whether text is one or more visible ASCII characters.

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"invoicebox-worker/internal/loopback"
 )
 
 // How long a connection may have been idle for a call to take it. Many servers
@@ -76,7 +78,7 @@ func NewTransport(o TransportOptions) *Transport {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
 	}
-	o.Dial = resolveLocalhost(o.Dial)
+	o.Dial = loopback.WrapDial(o.Dial)
 	if o.Proxy == nil {
 		o.Proxy = func(u *url.URL) (*url.URL, error) { return http.ProxyFromEnvironment(&http.Request{URL: u}) }
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"invoicebox-worker/internal/loopback"
 	"invoicebox-worker/invoicebox/sandbox"
 )
 
@@ -49,7 +50,7 @@ func greet(w io.Writer, f flags, sb *sandbox.Sandbox, api, admin string) {
 	if f.EgressRequestsPerWindow != sandbox.DefaultEgressPerWindow {
 		line("  export INVOICEBOX_WORKER_EGRESS_REQUESTS_PER_WINDOW=%d", worth(f.EgressRequestsPerWindow))
 	}
-	if scheme == "http" && !loopback(api) {
+	if scheme == "http" && !loopback.IsHostPort(api) {
 		line("")
 		line("A worker takes http only from its own machine (127.0.0.1); from elsewhere it wants https: see --tls-cert-file.")
 	}
@@ -80,12 +81,6 @@ func reachable(address string) string {
 		return net.JoinHostPort("127.0.0.1", port)
 	}
 	return address
-}
-
-func loopback(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // quoted makes a text safe to paste into a shell.

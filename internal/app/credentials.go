@@ -7,8 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
-	"strings"
 	"syscall"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	"invoicebox-worker/internal/config"
 	"invoicebox-worker/internal/credentials/endpoint"
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/loopback"
 )
 
 // A CredentialsEndpoint says where and how callers read credentials.
@@ -35,25 +34,13 @@ func (e *CredentialsEndpoint) check() []error {
 	if e.Callers == nil {
 		wrong("credentials-callers-file", "", "must be set with --credentials-listen: the file that names who may read which credentials")
 	}
-	if e.Certificate == nil && !isLoopbackAddress(e.Listen) {
+	if e.Certificate == nil && !loopback.IsHostPort(e.Listen) {
 		wrong("credentials-listen", e.Listen, "needs --credentials-cert-file and --credentials-key-file, because it is not a loopback address: tokens would be sent in the clear")
 	}
 	if e.ClientCAs != nil && e.Certificate == nil {
 		wrong("credentials-client-ca-file", "", "needs --credentials-cert-file and --credentials-key-file: only TLS has client certificates")
 	}
 	return errs
-}
-
-func isLoopbackAddress(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }
 
 // listenForCredentials opens the listener, so that an address that cannot be used is

@@ -2,7 +2,6 @@ package config
 
 import (
 	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"invoicebox-worker/internal/loopback"
 	"invoicebox-worker/schemas"
 )
 
@@ -85,19 +85,10 @@ func checkAPI(text string) string {
 	if port := u.Port(); port != "" && !isPort(port, 1) {
 		return want
 	}
-	if u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()) {
+	if u.Scheme == "https" || u.Scheme == "http" && loopback.IsHost(u.Hostname()) {
 		return ""
 	}
 	return want
-}
-
-// isLoopback decides by the form of the name: the answer of a resolver can change.
-func isLoopback(host string) bool {
-	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
 }
 
 func checkPartner(text string) string {
@@ -111,7 +102,7 @@ func checkPartner(text string) string {
 func CheckVaultAddress(text string) (want string) {
 	u, err := url.Parse(text)
 	if err == nil && u.Opaque == "" && u.Hostname() != "" && u.User == nil && u.RawQuery == "" && !u.ForceQuery && !strings.Contains(text, "#") && strings.Trim(u.Path, "/") == "" &&
-		(u.Port() == "" || isPort(u.Port(), 1)) && (u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())) {
+		(u.Port() == "" || isPort(u.Port(), 1)) && (u.Scheme == "https" || u.Scheme == "http" && loopback.IsHost(u.Hostname())) {
 		return ""
 	}
 	return "must be an address such as https://openbao.example:8200, without user, path, query and fragment; http is for loopback only"
@@ -129,7 +120,7 @@ func checkOTLP(text string) string {
 // Unencrypted reports whether requests to an address leave this machine without TLS.
 func Unencrypted(address string) bool {
 	u, err := url.Parse(address)
-	return err == nil && u.Scheme == "http" && !isLoopback(u.Hostname())
+	return err == nil && u.Scheme == "http" && !loopback.IsHost(u.Hostname())
 }
 
 func checkMount(text string) string {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"invoicebox-worker/internal/loopback"
+
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 )
@@ -89,7 +91,7 @@ func New(c Config) (*Cluster, error) {
 			return nil, err
 		}
 	}
-	cluster.dial = cluster.plaintext.wrapDial(cluster.dialAttempts.wrapDial(resolveLocalhost(cluster.dial)))
+	cluster.dial = cluster.plaintext.wrapDial(cluster.dialAttempts.wrapDial(loopback.WrapDial(cluster.dial)))
 	return cluster, nil
 }
 

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strings"
 	"sync"
+
+	"invoicebox-worker/internal/loopback"
 )
 
 // ErrPlaintextPassword reports that SASL PLAIN would send the password over a network
@@ -34,7 +35,7 @@ func newPlaintextGuard(c Config) *plaintextGuard {
 func (p *plaintextGuard) record(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.encrypted && !isLoopback(address) && !slices.Contains(p.addresses, address) && len(p.addresses) < maxAttempts {
+	if !p.encrypted && !loopback.IsHostPort(address) && !slices.Contains(p.addresses, address) && len(p.addresses) < maxAttempts {
 		p.addresses = append(p.addresses, address)
 		slices.Sort(p.addresses)
 	}
@@ -42,7 +43,7 @@ func (p *plaintextGuard) record(address string) {
 
 // check returns the error for an address to which the password must not be sent.
 func (p *plaintextGuard) check(address string) error {
-	if p.encrypted || !p.sendsPassword || isLoopback(address) {
+	if p.encrypted || !p.sendsPassword || loopback.IsHostPort(address) {
 		return nil
 	}
 	return fmt.Errorf("%w to %s: set --kafka-tls, or use SCRAM; PLAIN without TLS is for loopback addresses only", ErrPlaintextPassword, address)
@@ -67,39 +68,4 @@ func (c *Cluster) PlaintextBrokers() string {
 	c.plaintext.mu.Lock()
 	defer c.plaintext.mu.Unlock()
 	return joinAddresses(c.plaintext.addresses)
-}
-
-// isLoopback reports whether host:port is this machine by its form. It uses no resolver,
-// because the result can change.
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return isLocalhost(host) || ip != nil && ip.IsLoopback()
-}
-
-func isLocalhost(host string) bool {
-	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
-}
-
-// resolveLocalhost resolves localhost to the loopback addresses itself, because the name
-// counts as loopback, and a resolver or hosts file may have another address for it.
-func resolveLocalhost(dial DialFunc) DialFunc {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil || !isLocalhost(host) {
-			return dial(ctx, network, address)
-		}
-		cluster, err := dial(ctx, network, net.JoinHostPort("127.0.0.1", port))
-		if err == nil || ctx.Err() != nil {
-			return cluster, err
-		}
-		cluster, other := dial(ctx, network, net.JoinHostPort("::1", port))
-		if other != nil {
-			return nil, err
-		}
-		return cluster, nil
-	}
 }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"invoicebox-worker/internal/loopback"
 
 	"github.com/jackc/pgservicefile"
 	"github.com/jackc/pgx/v5"
@@ -176,7 +177,7 @@ func parse(address string) (*pgx.ConnConfig, error) {
 	}
 	lookup := c.LookupFunc
 	c.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
-		if isLocalhost(host) {
+		if loopback.IsLocalhost(host) {
 			return []string{"127.0.0.1", "::1"}, nil
 		}
 		return lookup(ctx, host)
@@ -227,7 +228,7 @@ type hostTransport struct {
 func transports(c *pgx.ConnConfig) []hostTransport {
 	var out []hostTransport
 	add := func(host string, port uint16, of transport) {
-		if network, _ := pgconn.NetworkAddress(host, port); network == "unix" || isLoopback(host) {
+		if network, _ := pgconn.NetworkAddress(host, port); network == "unix" || loopback.IsHost(host) {
 			return
 		}
 		if n := len(out); n > 0 && out[n-1].name == host && (of == plain) != (out[n-1].transport == plain) {
@@ -250,15 +251,4 @@ func transports(c *pgx.ConnConfig) []hostTransport {
 		}
 	}
 	return out
-}
-
-// isLoopback reports whether a host is this machine, whatever a resolver returns.
-func isLoopback(host string) bool {
-	address, err := netip.ParseAddr(host)
-	return err == nil && address.Unmap().IsLoopback() || isLocalhost(host)
-}
-
-// isLocalhost reports whether a name is that of this machine. It is not looked up.
-func isLocalhost(host string) bool {
-	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }
