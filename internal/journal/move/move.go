@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/journal"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // Options of a move.
@@ -226,14 +226,25 @@ func (m *mover) settle(ctx context.Context) error {
 		case Carried:
 			carried[name] = value
 		case Counted: // except history, see below
-			if at := instant(value); at != 0 {
-				carried[name] = strconv.AppendInt(nil, at+m.state.Offset, 10)
+			at, err := stored.UnpackNumber(name, value)
+			if err != nil {
+				return err
+			}
+			if at != 0 {
+				carried[name] = stored.PackNumber(at + m.state.Offset)
 			}
 		}
 	}
 	// The doubt remains when the move is run again.
-	history := instant(there["history"])
-	if at := instant(facts["history"]); at != 0 {
+	history, err := stored.UnpackNumber("history", there["history"])
+	if err != nil {
+		return err
+	}
+	at, err := stored.UnpackNumber("history", facts["history"])
+	if err != nil {
+		return err
+	}
+	if at != 0 {
 		history = max(history, at+m.state.Offset)
 	}
 	if m.marks.Doubt {
@@ -243,7 +254,7 @@ func (m *mover) settle(ctx context.Context) error {
 		m.report.Waits = true
 	}
 	if history != 0 {
-		carried["history"] = strconv.AppendInt(nil, history, 10)
+		carried["history"] = stored.PackNumber(history)
 	}
 	if err := m.to.Settle(ctx, carried); err != nil {
 		return fmt.Errorf("journal: settle the copy: %w", err)
@@ -257,15 +268,6 @@ func (m *mover) settle(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// instant parses a fact that is an instant, 0 for none.
-func instant(value []byte) int64 {
-	n, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // leave marks the source as moved and then makes the target usable. A context that ends

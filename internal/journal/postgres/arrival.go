@@ -12,6 +12,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/move"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // LongestWindow is the longest window of a ledger for which a moved journal has the
@@ -103,7 +104,7 @@ func (t *Target) within(ctx context.Context, f func(pgx.Tx) error) error {
 func (t *Target) Settle(ctx context.Context, facts map[string][]byte) error {
 	if err := t.within(ctx, func(tx pgx.Tx) error {
 		for name, value := range facts {
-			if _, err := tx.Exec(ctx, setMeta, name, value); err != nil {
+			if _, err := tx.Exec(ctx, steps.SetFact, name, value); err != nil {
 				return err
 			}
 		}

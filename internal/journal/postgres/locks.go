@@ -168,6 +168,9 @@ func (j *Journal) learnShops(ctx context.Context, conn *pgx.Conn, rs []*request,
 	return nil
 }
 
+// floorRead is below the first sequence and the first version of a new shop.
+const floorRead = "coalesce((SELECT convert_from(value, 'UTF8')::bigint FROM meta WHERE name = 'floor'), 0)"
+
 // findShops finds shops, and inserts those that are new.
 const findShops = `WITH x AS (SELECT * FROM unnest($1::bigint[], $2::text[]) AS x(a, n)),
 	found AS (SELECT s.id, x.a, x.n FROM x JOIN shop s ON s.account = x.a AND s.name = x.n),

@@ -13,6 +13,7 @@ import (
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/rows"
 	"invoicebox-worker/internal/journal/steps"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // permits are the changes of a transaction to the ledgers. The transaction counts the
@@ -162,9 +163,10 @@ func (d database) AvailablePermits(ctx context.Context, p journal.Permit) (left 
 	var c count
 	var unknown int64
 	if err := j.read(ctx, permitsCount, func(r row) error {
-		c = count{inUse: r.int(1), unknownBefore: number(r.blob(2))}
+		before, err := stored.UnpackNumber(steps.History.String(), r.blob(2))
+		c = count{inUse: r.int(1), unknownBefore: before}
 		left.Permits, unknown = c.left(now, p)
-		return nil
+		return err
 	}, []int64{ledger}, []int64{p.Window.Microseconds()}, j.clock.given()); err != nil || left.Permits > 0 {
 		return left, true, err
 	}
@@ -202,7 +204,11 @@ func (t *stepTx) AskPermits(ps []journal.Permit) []steps.Ask {
 	return append(asks, steps.Ask{Query: permitsCount, Args: []any{ledgers, windows, t.j.clock.given()}, Each: func(_ []string, values []any) error {
 		r := row(values)
 		k := span{r.int(0), r.int(3)}
-		c := count{inUse: r.int(1), unknownBefore: number(r.blob(2)), takenEver: r.int(4)}
+		before, err := stored.UnpackNumber(steps.History.String(), r.blob(2))
+		if err != nil {
+			return err
+		}
+		c := count{inUse: r.int(1), unknownBefore: before, takenEver: r.int(4)}
 		t.j.counts.keep(asked[k], c, now)
 		c.inUse += t.permits.taken[k.ledger]
 		t.permits.counted[k] = &c

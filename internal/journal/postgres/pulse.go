@@ -11,6 +11,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/steps"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // A pulse counts the commits of this process in a row that is written with each commit. If
@@ -66,7 +67,7 @@ func readMarks(ctx context.Context, q querier, process uuid.UUID) (m marks, err 
 	}
 	var name string
 	var value []byte
-	_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() (err error) {
 		switch name {
 		case "identity":
 			m.identity = asUUID(value)
@@ -77,11 +78,11 @@ func readMarks(ctx context.Context, q querier, process uuid.UUID) (m marks, err 
 		case "recovering":
 			m.recovery = true
 		case "took_over":
-			m.tookOver = number(value)
+			m.tookOver, err = stored.UnpackNumber(name, value)
 		case "pulse":
-			m.pulse = number(value)
+			m.pulse, err = stored.UnpackNumber(name, value)
 		}
-		return nil
+		return err
 	})
 	return m, err
 }
@@ -207,19 +208,19 @@ func (j *Journal) settle(ctx context.Context, conn *pgx.Conn, place string) erro
 // the ledgers wait. If it may lack more, all work waits until every replica that ran has
 // examined it. The result reports whether there is any such replica.
 func (j *Journal) moved(ctx context.Context, tx pgx.Tx, was, place string, now int64) (bool, error) {
-	if _, err := tx.Exec(ctx, setMeta, "place", []byte(place)); err != nil || was == "" {
+	if _, err := tx.Exec(ctx, steps.SetFact, "place", []byte(place)); err != nil || was == "" {
 		return false, err
 	}
 	j.log.Warn("the journal's database was restored or copied, or a standby took over, and later requests are unknown; " +
 		"sending no request for one window and the slack. If the database is older than the last run, stop the workers at once and run `journal recover`")
-	if _, err := tx.Exec(ctx, setMeta, "history", decimal(now)); err != nil {
+	if _, err := tx.Exec(ctx, steps.SetFact, "history", stored.PackNumber(now)); err != nil {
 		return false, err
 	}
 	n, err := tx.Exec(ctx, pulsesDoubt, j.pulse.process[:], !sameButTimeline(was, place))
 	if err != nil || n.RowsAffected() == 0 {
 		return false, err
 	}
-	_, err = tx.Exec(ctx, setMeta, "took_over", decimal(now))
+	_, err = tx.Exec(ctx, steps.SetFact, "took_over", stored.PackNumber(now))
 	return true, err
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/move"
+	"invoicebox-worker/internal/journal/steps"
 )
 
 // moveSettings are those of a move's connection in addition to the usual ones: it reads
@@ -152,8 +153,8 @@ func (t *Target) Begin(ctx context.Context, s move.State) error {
 			{"DELETE FROM meta", nil},
 			{"DELETE FROM replica", nil},
 			{"INSERT INTO replica (since, ready) VALUES ($1, TRUE)", []any{t.j.clock.Now()}},
-			{setMeta, []any{"identity", s.Identity[:]}},
-			{setMeta, []any{move.Copying, []byte(s.String())}},
+			{steps.SetFact, []any{"identity", s.Identity[:]}},
+			{steps.SetFact, []any{move.Copying, []byte(s.String())}},
 		})
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/steps"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // backupPages are copied at a time, so that a context can end the copy.
@@ -111,7 +112,7 @@ func (j *Journal) copyTo(ctx context.Context, path string) (err error) {
 			return err
 		}
 	}
-	if _, err := dst.exec(setMeta, "copied", decimal(j.clock.Now())); err != nil {
+	if _, err := dst.exec(steps.SetFact, "copied", stored.PackNumber(j.clock.Now())); err != nil {
 		return err
 	}
 	// A recovery that has not ended is not continued in the copy: the recovery of the copy
@@ -137,7 +138,7 @@ func verifyCopy(ctx context.Context, path string) (c Copy, err error) {
 	if r == nil || r.text(0) != "ok" {
 		return c, errors.New("the integrity check finds faults in it")
 	}
-	at, err := metaNumber(db, "copied")
+	at, err := numberFact(db, "copied")
 	if err != nil {
 		return c, err
 	}

@@ -111,7 +111,7 @@ func (j *Journal) refuseMissing(c *conn) error {
 		if err != nil || there == nil {
 			return note{}, err
 		}
-		if has.commits, err = metaNumber(c, "commits"); err != nil {
+		if has.commits, err = numberFact(c, "commits"); err != nil {
 			return has, err
 		}
 		r, err := c.one("SELECT value FROM meta WHERE name = 'identity'")

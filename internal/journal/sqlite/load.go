@@ -97,7 +97,7 @@ func (w *writer) loadIn(j *Journal) error {
 		}
 		*x.id = r.int(0) + 1
 	}
-	if w.floor, err = metaNumber(c, "floor"); err != nil {
+	if w.floor, err = numberFact(c, "floor"); err != nil {
 		return err
 	}
 	w.names = make(map[int64]string)

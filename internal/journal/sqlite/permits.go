@@ -153,9 +153,6 @@ func (t *tx) ledger(p journal.Permit) (*ledger, error) {
 	return l, nil
 }
 
-// errEnough stops the iteration over rows.
-var errEnough = errors.New("enough")
-
 // fill adds the attempts of earlier processes that still count. It reads them by
 // descending id, as far as one that is not slow can still count, with the checks that
 // began with their responses. Then it reads the slow ones. An attempt that ended before
@@ -199,7 +196,7 @@ func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 	err := t.each(columns+`, o.id, o.check_open, o.check_slack, o.check_from, o.check_ledgers
 		FROM attempt a LEFT JOIN operation o ON o.id = a.operation AND o.check_from > ? WHERE a.id < ? ORDER BY a.id DESC`, in{oldest, t.j.writer.firstAttempt}, func(r row) error {
 		if r.int(1) < cut {
-			return errEnough
+			return steps.ErrStop
 		}
 		if !r.null(5) && names(r.text(7)) {
 			add(r)
@@ -214,7 +211,7 @@ func (t *tx) fill(l *ledger, number int64, p journal.Permit) error {
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil && !errors.Is(err, steps.ErrStop) {
 		return err
 	}
 	return t.each(columns+" FROM attempt a INDEXED BY attempt_slow WHERE a.slow = 1 AND a.counts_from > ? AND a.id < ?", in{oldest, t.j.writer.firstAttempt}, func(r row) error {

@@ -9,6 +9,8 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/move"
+	"invoicebox-worker/internal/journal/steps"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // loadMarks reads the file's own records and returns since when its history is known, 0 if
@@ -33,7 +35,7 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 	if _, err := c.exec("DELETE FROM meta WHERE name = ?", move.Moving); err != nil {
 		return 0, err
 	}
-	if unknown, err = metaNumber(c, "history"); err != nil {
+	if unknown, err = numberFact(c, "history"); err != nil {
 		return 0, err
 	}
 	unknown = min(unknown, now)
@@ -43,7 +45,7 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 	case ahead:
 		j.log.Warn("the machine's clock was set forward since the last run, so earlier requests seem older than they are; sending no request for one window and the slack")
 		unknown = now
-		if _, err := c.exec(setMeta, "history", decimal(now)); err != nil {
+		if _, err := c.exec(steps.SetFact, "history", stored.PackNumber(now)); err != nil {
 			return 0, err
 		}
 	}
@@ -56,11 +58,11 @@ func (w *writer) loadMarks(j *Journal, now int64) (unknown int64, err error) {
 		j.log.Warn("the journal's file was moved or copied, and later requests are unknown; sending no request for one window and the slack. "+
 			"If the file is older than the last run, stop the worker at once and run `journal recover`", "path", j.path)
 		unknown = now
-		if _, err := c.exec(setMeta, "history", decimal(now)); err != nil {
+		if _, err := c.exec(steps.SetFact, "history", stored.PackNumber(now)); err != nil {
 			return 0, err
 		}
 	}
-	_, err = c.exec(setMeta, "place", place)
+	_, err = c.exec(steps.SetFact, "place", place)
 	return unknown, err
 }
 
@@ -85,7 +87,7 @@ func (w *writer) setForward(j *Journal) (bool, error) {
 		n, err := strconv.ParseInt(text, 10, 64)
 		ahead = err == nil && before == boot && offset-n > setTolerance.Microseconds()
 	}
-	_, err = w.conn.exec(setMeta, "clock", []byte(boot+" "+strconv.FormatInt(offset, 10)))
+	_, err = w.conn.exec(steps.SetFact, "clock", []byte(boot+" "+strconv.FormatInt(offset, 10)))
 	return ahead, err
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/journal/move"
+	"invoicebox-worker/internal/journal/steps"
+	"invoicebox-worker/internal/journal/stored"
 )
 
 // A Source is a journal that is moved to another database. It implements [move.Source]. It
@@ -148,7 +150,7 @@ func (s *Source) Marks() move.Marks { return s.marks }
 func (s *Source) Facts(context.Context) (map[string][]byte, error) {
 	facts := make(map[string][]byte)
 	err := s.c.each("SELECT name, value FROM meta", nil, func(r row) error {
-		facts[r.text(0)] = notNil(r.blob(1))
+		facts[r.text(0)] = stored.NotNull(r.blob(1))
 		return nil
 	})
 	return facts, err
@@ -157,7 +159,7 @@ func (s *Source) Facts(context.Context) (map[string][]byte, error) {
 // Begin stores the id, and prevents other writes from then on.
 func (s *Source) Begin(_ context.Context, id uuid.UUID) error {
 	if err := within(s.c, func(c *conn) error {
-		_, err := c.exec(setMeta, move.Moving, []byte(id.String()))
+		_, err := c.exec(steps.SetFact, move.Moving, []byte(id.String()))
 		return err
 	}); err != nil {
 		return explain(s.j.path, err)
@@ -183,11 +185,11 @@ func (s *Source) Rows(ctx context.Context, t move.Table, after move.Row) iter.Se
 				return err
 			}
 			if !yield(r.values(), nil) {
-				return errEnough
+				return steps.ErrStop
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, errEnough) {
+		if err != nil && !errors.Is(err, steps.ErrStop) {
 			yield(nil, explain(s.j.path, err))
 		}
 	}
@@ -201,7 +203,7 @@ func (s *Source) Leave(_ context.Context, m move.MovedMark, audit journal.AuditE
 	if _, err := s.c.exec("DELETE FROM meta WHERE name = ?", move.Moving); err != nil {
 		return explain(s.j.path, err)
 	}
-	if _, err := s.c.exec(setMeta, move.Moved, []byte(m.String())); err != nil {
+	if _, err := s.c.exec(steps.SetFact, move.Moved, []byte(m.String())); err != nil {
 		return explain(s.j.path, err)
 	}
 	if err := s.j.auditOn(s.c, audit); err != nil {

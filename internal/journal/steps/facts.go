@@ -4,8 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strconv"
 	"time"
+
+	"invoicebox-worker/internal/journal/stored"
 
 	"github.com/google/uuid"
 )
@@ -109,6 +110,9 @@ const (
 	factsDrop Query = "DELETE FROM meta WHERE name = ANY($1)"
 )
 
+// SetFact replaces a row of table meta, for the drivers.
+const SetFact = string(factSet)
+
 type factRow struct {
 	Name  string `db:"name"`
 	Value []byte `db:"value"`
@@ -124,20 +128,9 @@ func (u *Unit) fact(f Fact) []byte {
 
 // numberFact reads a fact that is a number or a time, 0 if it is absent.
 func (u *Unit) numberFact(f Fact) int64 {
-	n, err := f.number(u.fact(f))
+	n, err := stored.UnpackNumber(f.String(), u.fact(f))
 	u.check(err)
 	return n
-}
-
-func (f Fact) number(value []byte) (int64, error) {
-	if value == nil {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("journal: fact %q is damaged", f)
-	}
-	return n, nil
 }
 
 // setFact replaces a fact.
@@ -147,7 +140,7 @@ func (u *Unit) setFact(f Fact, value []byte) {
 
 // setNumber replaces a fact that is a number or a time.
 func (u *Unit) setNumber(f Fact, n int64) {
-	u.setFact(f, strconv.AppendInt(nil, n, 10))
+	u.setFact(f, stored.PackNumber(n))
 }
 
 // dropFacts deletes facts.
@@ -196,7 +189,7 @@ func (j *Journal) UnknownSince(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	at, err := History.number(value)
+	at, err := stored.UnpackNumber(History.String(), value)
 	if err != nil || at == 0 {
 		return time.Time{}, err
 	}

@@ -143,9 +143,6 @@ type pendingRow struct {
 	Term  int64 `db:"term"` // of the relay lease
 }
 
-// errEnough stops the iteration over rows.
-var errEnough = errors.New("enough")
-
 // Pending lists what waits to be published.
 func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int) ([]journal.OutboxRow, error) {
 	term, held := j.db.LeaseTerm()
@@ -156,11 +153,11 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 			return journal.ErrStale
 		}
 		if r.Row == 0 {
-			return errEnough // nothing waits
+			return ErrStop // nothing waits
 		}
 		size += len(r.Key) + len(r.Value) + len(r.Headers)
 		if len(out) > 0 && size > maxBytes {
-			return errEnough
+			return ErrStop
 		}
 		o := journal.OutboxRow{Row: r.Row, Event: asUUID(r.Event), Type: r.Type, Since: j.db.Clock().Instant(r.Since), Sequence: r.Sequence, MAC: r.MAC}
 		o.Message.Key, o.Message.Value = r.Key, r.Value
@@ -171,7 +168,7 @@ func (j *Journal) Pending(ctx context.Context, after int64, limit, maxBytes int)
 		out = append(out, o)
 		return nil
 	})
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, ErrStop) {
 		err = nil
 	}
 	if err == nil && !held {

@@ -2,6 +2,7 @@ package steps
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +11,10 @@ import (
 
 	"invoicebox-worker/internal/journal/rows"
 )
+
+// ErrStop is returned by a callback to stop the iteration over rows. The iteration returns
+// it unchanged.
+var ErrStop = errors.New("stop")
 
 // read passes the rows of a query to f. It does not wait for the writer.
 func read[T any](ctx context.Context, j *Journal, q Query, args []any, f func(*T) error) error {

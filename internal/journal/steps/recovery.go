@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -88,7 +87,7 @@ func (u *Unit) unknownHistory() {
 // RaiseFloor raises the sequences and versions of all shops, including new ones.
 func (j *Journal) RaiseFloor(ctx context.Context, floor int64) error {
 	return j.db.Write(ctx, &Request{Do: func(u *Unit) error {
-		if u.exec(floorRaise, Floor.String(), strconv.AppendInt(nil, floor, 10)) == 0 {
+		if u.exec(floorRaise, Floor.String(), stored.PackNumber(floor)) == 0 {
 			return nil
 		}
 		u.exec(shopsRaise, floor)
@@ -236,7 +235,7 @@ func (u *Unit) takeOver(a *journal.PublishedEvent, as schemas.Message) (outbox i
 		named = []byte{}
 	}
 	u.insert(u.j.tables.outbox, &rows.Outbox{ID: outbox, Shop: shop, Sequence: a.Sequence, Created: a.At.UnixMicro(), Event: a.Event[:], Type: a.Type,
-		Key: a.Message.Key, Value: notNil(a.Message.Value), Headers: stored.PackHeaders(a.Message.Headers), MAC: mac,
+		Key: a.Message.Key, Value: stored.NotNull(a.Message.Value), Headers: stored.PackHeaders(a.Message.Headers), MAC: mac,
 		PublishedAt: u.now, Part: int64(as.Partition), RecordOffset: as.Offset})
 	u.insert(u.j.tables.announced, &rows.Announced{Event: a.Event[:], Outbox: outbox, OperationUUID: named, Causation: a.Causation, Version: version})
 	return outbox, false, nil
@@ -254,13 +253,6 @@ func (u *Unit) numbered(s *rows.Shop, a *journal.PublishedEvent) int64 {
 		return version
 	}
 	return max(a.Version, s.Version+1)
-}
-
-func notNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }
 
 type orphanRow struct {
@@ -318,7 +310,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 		u.later(factsDrop, names(Copied, Recovering, Moved, TookOver))
 		u.later(originSet, Origin.String(), Identity.String())
 		u.later(factSet, Identity.String(), e.Identity[:])
-		u.later(factSet, KeysetCheck.String(), notNil(e.Check))
+		u.later(factSet, KeysetCheck.String(), stored.NotNull(e.Check))
 		u.flush()
 		u.shops.forget()
 		if err := u.endAsked(e.Asked); err != nil {
