@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"invoicebox-worker/internal/config"
@@ -210,53 +211,71 @@ func (d database) warnings() []string {
 	return sqlite.Warnings(d.path)
 }
 
+// A nextStep is what an operator does about an error of opening a journal.
+type nextStep struct {
+	err error
+	do  string
+}
+
+const fileRights = "the user of this process must be able to write the file and its folder"
+
+// nextSteps are those that do not depend on why a journal is opened.
+var nextSteps = []nextStep{
+	{postgres.ErrPooled, "give the server's own address, or a pool in session mode (in PgBouncer pool_mode=session for this database)"},
+	{postgres.ErrReadOnly, "free some space on the server's disk, or have the administrator reset the setting"},
+	{journal.ErrNewer, "use the version that wrote it, or a newer one"},
+	{journal.ErrUnfinished, "run `invoicebox-worker journal migrate` again"},
+	{journal.ErrNotDurable, "commits there can be lost: set fsync, full_page_writes and synchronous_commit to on"},
+	{move.ErrNotEmpty, "the database was not changed"},
+}
+
 // explain adds the next step to an error of opening the journal.
 func (d database) explain(err error) error {
-	var do string
-	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
-		return &config.Error{Setting: "journal-url", Value: d.url, Want: wrong.Words}
+	if err == nil {
+		return nil
 	}
-	if denied, ok := errors.AsType[*postgres.DeniedError](err); ok {
-		return &config.Error{Setting: "journal-url", Value: d.url, Want: denied.Words}
+	steps := []nextStep{{journal.ErrCopy, "stop every worker that may still have the newer one, then continue with `invoicebox-worker journal recover`"}}
+	if d.path == "" {
+		return explainOpening("journal-url", d.url, err, append(steps, nextStep{journal.ErrHeld, "stop the other workers of this journal first"}),
+			"check the address, the user, its password (PGPASSFILE or PGPASSWORD) and the database, which must exist and let the user create tables")
+	}
+	const otherwise = "it must be a file on a disk of this machine"
+	return explainOpening("journal-url", d.url, err, append(steps,
+		nextStep{journal.ErrHeld, "another worker runs with it; stop that one, or give this one a journal and a group of its own"},
+		nextStep{journal.ErrNotDurable, otherwise},
+		nextStep{fs.ErrPermission, fileRights},
+		nextStep{fs.ErrNotExist, "create the folder first"},
+	), otherwise)
+}
+
+// explainOpening adds the next step to an error of opening the journal that a setting
+// names: the first of steps or of nextSteps for it, or else the last argument.
+func explainOpening(setting, value string, err error, steps []nextStep, otherwise string) error {
+	wrong := &config.Error{Setting: setting, Value: value, Want: err.Error()}
+	if e, ok := errors.AsType[*postgres.URLError](err); ok {
+		wrong.Want = e.Words
+		return wrong
+	}
+	if e, ok := errors.AsType[*postgres.DeniedError](err); ok {
+		wrong.Want = e.Words
+		return wrong
 	}
 	if _, ok := errors.AsType[*postgres.SettingsError](err); ok {
-		return &config.Error{Setting: "journal-url", Value: d.url, Want: fmt.Sprintf("%v; have the administrator reset it for the server, the database and the user", err)}
+		wrong.Want += "; have the administrator reset it for the server, the database and the user"
+		return wrong
 	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, sqlite.ErrOpenToOthers):
-		return &config.Error{Setting: "journal-url", Value: d.url, Want: err.Error()}
-	case errors.Is(err, postgres.ErrPooled):
-		do = "give the server's own address, or a pool in session mode (in PgBouncer pool_mode=session for this database)"
-	case errors.Is(err, postgres.ErrReadOnly):
-		do = "free some space on the server's disk, or have the administrator reset the setting"
-	case errors.Is(err, journal.ErrHeld) && d.path == "":
-		do = "stop the other workers of this journal first"
-	case errors.Is(err, journal.ErrHeld):
-		do = "another worker runs with it; stop that one, or give this one a journal and a group of its own"
-	case errors.Is(err, journal.ErrCopy):
-		do = "stop every worker that may still have the newer one, then continue with `invoicebox-worker journal recover`"
-	case errors.Is(err, journal.ErrNewer):
-		do = "use the version that wrote it, or a newer one"
-	case errors.Is(err, move.ErrNotEmpty):
-		do = "the database was not changed"
-	case errors.Is(err, journal.ErrMoved):
-		do = "use the URL of that database"
-	case errors.Is(err, journal.ErrUnfinished):
-		do = "run `invoicebox-worker journal migrate` again"
-	case errors.Is(err, journal.ErrNotDurable) && d.path == "":
-		do = "commits there can be lost: set fsync, full_page_writes and synchronous_commit to on"
-	case d.path == "":
-		do = "check the address, the user, its password (PGPASSFILE or PGPASSWORD) and the database, which must exist and let the user create tables"
-	case errors.Is(err, fs.ErrPermission):
-		do = "the user of this process must be able to write the file and its folder"
-	case errors.Is(err, fs.ErrNotExist):
-		do = "create the folder first"
-	default:
-		do = "it must be a file on a disk of this machine"
+	if errors.Is(err, sqlite.ErrOpenToOthers) || errors.Is(err, journal.ErrMoved) {
+		return wrong // it contains the next step
 	}
-	return &config.Error{Setting: "journal-url", Value: d.url, Want: fmt.Sprintf("%v; %s", err, do)}
+	do := otherwise
+	for _, s := range slices.Concat(steps, nextSteps) {
+		if errors.Is(err, s.err) {
+			do = s.do
+			break
+		}
+	}
+	wrong.Want += "; " + do
+	return wrong
 }
 
 // errNoJournal is the error for a missing journal; instead is what the operator has to do.

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"strings"
@@ -73,45 +72,17 @@ func Migrate(ctx context.Context, o MigrateOptions) (r move.Report, err error) {
 
 // explainSource adds the next step to an error of the source.
 func explainSource(from string, err error) error {
-	var do string
-	switch {
-	case errors.Is(err, journal.ErrMoved):
-		return &config.Error{Setting: "from", Value: from, Want: err.Error()}
-	case errors.Is(err, journal.ErrHeld):
-		do = "stop the worker that runs with it"
-	case errors.Is(err, journal.ErrCopy):
-		do = "copy the journal itself, or recover this one first with `invoicebox-worker journal recover`"
-	case errors.Is(err, journal.ErrNewer):
-		do = "use the version that wrote it, or a newer one"
-	case errors.Is(err, fs.ErrNotExist):
-		do = "name the file of a journal"
-	case errors.Is(err, fs.ErrPermission):
-		do = "the user of this process must be able to write the file and its folder"
-	default:
-		do = "no row was copied"
-	}
-	return &config.Error{Setting: "from", Value: from, Want: fmt.Sprintf("%v; %s", err, do)}
+	return explainOpening("from", from, err, []nextStep{
+		{journal.ErrHeld, "stop the worker that runs with it"},
+		{journal.ErrCopy, "copy the journal itself, or recover this one first with `invoicebox-worker journal recover`"},
+		{fs.ErrNotExist, "name the file of a journal"},
+		{fs.ErrPermission, fileRights},
+	}, "no row was copied")
 }
 
 // explainTarget adds the next step to an error of the target.
 func explainTarget(err error) error {
-	var do string
-	if wrong, ok := errors.AsType[*postgres.URLError](err); ok {
-		return &config.Error{Setting: "to", Want: wrong.Words}
-	}
-	switch {
-	case errors.Is(err, postgres.ErrPooled):
-		do = "give the server's own address, or a pool in session mode"
-	case errors.Is(err, journal.ErrHeld):
-		do = "stop every worker that runs with it; a killed copy releases it within moments"
-	case errors.Is(err, journal.ErrNewer):
-		do = "use the version that made its tables, or a newer one"
-	case errors.Is(err, move.ErrNotEmpty):
-		do = "the database was not changed"
-	case errors.Is(err, journal.ErrNotDurable):
-		do = "change the server's settings"
-	default:
-		do = "nothing is lost: correct the cause, unless it is temporary, and run the same command again"
-	}
-	return &config.Error{Setting: "to", Want: fmt.Sprintf("%v; %s", err, do)}
+	return explainOpening("to", "", err, []nextStep{
+		{journal.ErrHeld, "stop every worker that runs with it; a killed copy releases it within moments"},
+	}, "nothing is lost: correct the cause, unless it is temporary, and run the same command again")
 }
