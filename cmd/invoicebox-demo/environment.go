@@ -69,7 +69,7 @@ func build(profile sandbox.Profile, seed uint64) (_ *environment, err error) {
 	if s.admin, err = s.serve(s.sandbox.Admin()); err != nil {
 		return nil, err
 	}
-	if s.keys, err = keyset.Create(s.keyset()); err != nil {
+	if s.keys, err = (keyset.File{Path: s.keyset()}).Create(context.Background()); err != nil {
 		return nil, err
 	}
 	s.worker = workerSettings{Brokers: s.broker.ListenAddrs(), Journal: s.journal(), Keyset: s.keyset(), API: s.api, Log: s.log()}

@@ -81,7 +81,7 @@ func runWorker(stdin io.Reader, stdout io.Writer) error {
 // waiting fits into a minute.
 func (s workerSettings) options(log *slog.Logger) (app.Options, error) {
 	o := app.Defaults()
-	keys, err := keyset.Load(s.Keyset)
+	keys, err := keyset.File{Path: s.Keyset}.Load(context.Background())
 	if err != nil {
 		return o, err
 	}

@@ -87,7 +87,7 @@ func TestFilesThatChange(t *testing.T) {
 				put(name, doc)
 			}
 			put("api-ca", certificate)
-			set, err := keyset.Create(filepath.Join(dir, "keyset"))
+			set, err := keyset.File{Path: filepath.Join(dir, "keyset")}.Create(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

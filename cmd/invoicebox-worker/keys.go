@@ -144,8 +144,10 @@ func (s *settings) explainKeyset(err error) error {
 		return wrong("cannot be changed: another change of it has begun; try again in a minute")
 	case errors.Is(err, secretfile.ErrPermissions):
 		return wrong("can be read by group or world; chmod 600 it")
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrInvalid):
-		return wrong("cannot be read: " + config.ErrorText(err))
+	case errors.Is(err, secretfile.ErrNotRegular):
+		return wrong("is not a regular file")
+	case errors.Is(err, fs.ErrPermission):
+		return wrong("cannot be read: permission denied")
 	}
 	if s.journalIsSealed() {
 		return wrong("is damaged or no keyset, and the journal " + s.JournalURL + " was sealed with one: restore your copy of the keyset")

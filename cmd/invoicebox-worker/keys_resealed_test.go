@@ -193,7 +193,7 @@ func (c *child) memory() int {
 // that was sealed with the primary key.
 func fillSubjects(t *testing.T, r *rig, n int) {
 	t.Helper()
-	keys, err := keyset.Load(r.path("keyset.json"))
+	keys, err := keyset.File{Path: r.path("keyset.json")}.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

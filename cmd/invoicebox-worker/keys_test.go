@@ -202,7 +202,7 @@ func TestKeysRefuse(t *testing.T) {
 	if now, err := os.ReadFile(r.path("keyset.json")); err != nil || string(now) != string(before) {
 		t.Error("the file was changed", err)
 	}
-	if _, err := keyset.Load(other); err != nil {
+	if _, err := (keyset.File{Path: other}).Load(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

@@ -55,7 +55,7 @@ func TestAccountsOfTheFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := keyset.Create(filepath.Join(dir, "keyset")); err != nil {
+	if _, err := (keyset.File{Path: filepath.Join(dir, "keyset")}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	load := func(accounts string) (app.Options, error) {

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 
 	"invoicebox-worker/internal/app"
@@ -114,16 +113,12 @@ func (s *settings) vaultLogin(logger *slog.Logger) (login openbao.Login, found b
 // decides who can read it, so its permissions are not checked.
 func (s *settings) jwtFile(name, path string, logger *slog.Logger) (*secretfile.File, error) {
 	f, err := secretfile.Watch(name, secretfile.AtOnce, logger, func() (secret.String, error) {
-		info, err := os.Stat(path)
-		if err == nil && !info.Mode().IsRegular() {
-			return secret.String{}, fmt.Errorf("%s %w", path, secretfile.ErrNotRegular)
-		}
-		doc, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
+		doc, err := secretfile.ReadPublic(path, maxJWT)
 		if err != nil {
-			return secret.String{}, fmt.Errorf("%s cannot be read: %s", path, config.ErrorText(err))
+			return secret.String{}, err
 		}
 		text := strings.TrimSpace(string(doc))
-		if len(text) == 0 || len(text) > maxJWT || strings.ContainsAny(text, " \n\t") {
+		if len(text) == 0 || strings.ContainsAny(text, " \n\t") {
 			return secret.String{}, fmt.Errorf("%s does not hold one token of at most %d bytes", path, maxJWT)
 		}
 		return secret.New(text), nil

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +18,7 @@ func (r *chaosRig) judge(story *scenario.Story, done *counter) {
 	r.t.Helper()
 	j := r.openJournal()
 	defer func() { _ = j.Close() }()
-	keys, err := keyset.Load(r.path("keyset.json"))
+	keys, err := keyset.File{Path: r.path("keyset.json")}.Load(context.Background())
 	if err != nil {
 		r.t.Fatal(err)
 	}

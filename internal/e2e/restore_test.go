@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -289,7 +290,7 @@ func (r *rig) judgeEnds(shops []string, spent map[string]bool) {
 	r.t.Helper()
 	j := r.openJournal()
 	defer func() { _ = j.Close() }()
-	keys, err := keyset.Load(r.path("keyset.json"))
+	keys, err := keyset.File{Path: r.path("keyset.json")}.Load(context.Background())
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -99,7 +100,7 @@ func (r *rig) judgeReferences() {
 	r.t.Helper()
 	j := r.openJournal()
 	defer func() { _ = j.Close() }()
-	keys, err := keyset.Load(r.path("keyset.json"))
+	keys, err := keyset.File{Path: r.path("keyset.json")}.Load(context.Background())
 	if err != nil {
 		r.t.Fatal(err)
 	}

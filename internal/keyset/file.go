@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -65,14 +64,6 @@ const (
 	wrapsSealing = "invoicebox-worker keyset sealing"
 	wrapsLookup  = "invoicebox-worker keyset lookup"
 )
-
-// Create creates a new set and writes it to path, readable by its owner only. An existing
-// file is never changed: the error is then fs.ErrExist.
-func Create(path string) (*Set, error) { return File{Path: path}.Create(context.Background()) }
-
-// Load reads the set in path, which is not wrapped. Its errors wrap fs.ErrNotExist,
-// secretfile.ErrPermissions or ErrWrapped, or report that the file is not a keyset.
-func Load(path string) (*Set, error) { return File{Path: path}.Load(context.Background()) }
 
 // Create creates a new set and writes it, readable by its owner only. An existing file is
 // never changed: the error is then fs.ErrExist.
@@ -216,33 +207,9 @@ func writeAll(f *os.File, doc []byte) error {
 
 // read reads the file.
 func (f File) read() ([]byte, error) {
-	// Checked before it is opened, because opening a pipe waits for a writer.
-	if info, err := os.Stat(f.Path); err != nil {
-		return nil, fmt.Errorf("keyset: %w", err)
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("keyset: %s is not a regular file: %w", f.Path, fs.ErrInvalid)
-	}
-	from, err := os.Open(f.Path)
+	doc, err := secretfile.ReadPrivate(f.Path, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("keyset: %w", err)
-	}
-	defer func() { _ = from.Close() }()
-	info, err := from.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("keyset: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("keyset: %s is not a regular file: %w", f.Path, fs.ErrInvalid)
-	}
-	if err := secretfile.CheckPrivate(f.Path, info); err != nil {
-		return nil, fmt.Errorf("keyset: %w", err)
-	}
-	doc, err := io.ReadAll(io.LimitReader(from, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("keyset: %w", err)
-	}
-	if len(doc) > maxFile {
-		return nil, fmt.Errorf("keyset: %s is no keyset: larger than %d bytes", f.Path, maxFile)
 	}
 	return doc, nil
 }

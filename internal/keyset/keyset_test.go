@@ -15,11 +15,11 @@ import (
 
 func TestCreateThenLoadOpensTheSame(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyset.json")
-	made, err := keyset.Create(path)
+	made, err := keyset.File{Path: path}.Create(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := keyset.Load(path)
+	loaded, err := keyset.File{Path: path}.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestCreateThenLoadOpensTheSame(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("the file's mode is %v", info.Mode())
 	}
-	if _, err := keyset.Create(path); !errors.Is(err, fs.ErrExist) {
+	if _, err := (keyset.File{Path: path}).Create(t.Context()); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second Create over the file: %v", err)
 	}
 }
@@ -93,7 +93,7 @@ func TestLoadRefusesWithoutQuotingTheFile(t *testing.T) {
 		return p
 	}
 	good := filepath.Join(dir, "good.json")
-	if _, err := keyset.Create(good); err != nil {
+	if _, err := (keyset.File{Path: good}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	doc, err := os.ReadFile(good)
@@ -111,7 +111,7 @@ func TestLoadRefusesWithoutQuotingTheFile(t *testing.T) {
 		"missing":   filepath.Join(dir, "missing"),
 		"directory": dir,
 	} {
-		s, err := keyset.Load(path)
+		s, err := keyset.File{Path: path}.Load(t.Context())
 		if err == nil || s != nil {
 			t.Errorf("%s: loaded", name)
 			continue
@@ -120,10 +120,10 @@ func TestLoadRefusesWithoutQuotingTheFile(t *testing.T) {
 			t.Errorf("%s: the error quotes the file: %v", name, err)
 		}
 	}
-	if _, err := keyset.Load(write("group", string(doc), 0o640)); !errors.Is(err, secretfile.ErrPermissions) {
+	if _, err := (keyset.File{Path: write("group", string(doc), 0o640)}).Load(t.Context()); !errors.Is(err, secretfile.ErrPermissions) {
 		t.Errorf("a group-readable file: %v", err)
 	}
-	if _, err := keyset.Load(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := (keyset.File{Path: filepath.Join(dir, "missing")}).Load(t.Context()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
 }

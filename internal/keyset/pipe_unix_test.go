@@ -4,13 +4,13 @@ package keyset_test
 
 import (
 	"errors"
-	"io/fs"
 	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"invoicebox-worker/internal/keyset"
+	"invoicebox-worker/internal/secretfile"
 )
 
 // Opening a pipe waits for a writer, which would hang the start for ever.
@@ -19,7 +19,7 @@ func TestLoadDoesNotWaitForAPipe(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keyset.Load(path); !errors.Is(err, fs.ErrInvalid) {
+	if _, err := (keyset.File{Path: path}).Load(t.Context()); !errors.Is(err, secretfile.ErrNotRegular) {
 		t.Errorf("a pipe: %v", err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 func TestRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
-	if _, err := keyset.Create(path); err != nil {
+	if _, err := (keyset.File{Path: path}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	change := func(f func(*keyset.Set) (*keyset.Set, error)) *keyset.Set {
@@ -33,14 +33,14 @@ func TestRotation(t *testing.T) {
 		if err := c.Write(t.Context(), next, nil); err != nil {
 			t.Fatal(err)
 		}
-		got, err := keyset.Load(path)
+		got, err := keyset.File{Path: path}.Load(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return got
 	}
 	for _, p := range []keyset.Purpose{keyset.Sealing, keyset.Lookup} {
-		old, err := keyset.Load(path)
+		old, err := keyset.File{Path: path}.Load(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func TestReplace(t *testing.T) {
 
 func TestChangesExcludeEachOther(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
-	if _, err := keyset.Create(path); err != nil {
+	if _, err := (keyset.File{Path: path}).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	link := path + ".link"
@@ -186,7 +186,7 @@ func TestChangesExcludeEachOther(t *testing.T) {
 	if err := c.Write(t.Context(), c.Set(), nil); !errors.Is(err, keyset.ErrChanged) {
 		t.Error("a file that was changed is replaced:", err)
 	}
-	got, err := keyset.Load(path)
+	got, err := keyset.File{Path: path}.Load(t.Context())
 	if err != nil || len(got.List()) != 3 {
 		t.Error(got.List(), err)
 	}
@@ -233,7 +233,7 @@ func TestWrapped(t *testing.T) {
 	if _, err := got.Open(sealed, "row"); err != nil {
 		t.Error(err)
 	}
-	if _, err := keyset.Load(path); !errors.Is(err, keyset.ErrWrapped) || !strings.Contains(err.Error(), "transit/test") {
+	if _, err := (keyset.File{Path: path}).Load(t.Context()); !errors.Is(err, keyset.ErrWrapped) || !strings.Contains(err.Error(), "transit/test") {
 		t.Error("without the wrapper:", err)
 	}
 	wrapped, err := os.ReadFile(path)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -23,7 +24,7 @@ var (
 	ErrPermissions = errors.New("is open to group or world; chmod 600 it")
 	ErrNotRegular  = errors.New("is not a regular file")
 	ErrEmpty       = errors.New("is empty")
-	ErrTooLarge    = fmt.Errorf("is larger than %d bytes", MaxBytes)
+	ErrTooLarge    = errors.New("is too large")
 	ErrNotText     = errors.New("holds more than one line, control characters or invalid UTF-8")
 )
 
@@ -58,30 +59,9 @@ func open(setting, path string, form Form, logger *slog.Logger, now func() time.
 }
 
 func read(path string, form Form) (secret.String, error) {
-	// Checked before it is opened, because opening a pipe waits for a writer.
-	if info, err := os.Stat(path); err != nil {
-		return secret.String{}, describe(path, err)
-	} else if !info.Mode().IsRegular() {
-		return secret.String{}, fmt.Errorf("%s %w", path, ErrNotRegular)
-	}
-	file, err := os.Open(path) // #nosec G304 -- the operator names the file
+	doc, err := ReadPrivate(path, MaxBytes)
 	if err != nil {
-		return secret.String{}, describe(path, err)
-	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	if err != nil {
-		return secret.String{}, describe(path, err)
-	}
-	if !info.Mode().IsRegular() {
-		return secret.String{}, fmt.Errorf("%s %w", path, ErrNotRegular)
-	}
-	if err := CheckPrivate(path, info); err != nil {
 		return secret.String{}, err
-	}
-	doc, err := io.ReadAll(io.LimitReader(file, MaxBytes+1))
-	if err != nil {
-		return secret.String{}, describe(path, err)
 	}
 	value, err := Read(doc, form)
 	if err != nil {
@@ -90,11 +70,54 @@ func read(path string, form Form) (secret.String, error) {
 	return value, nil
 }
 
+// ReadPrivate reads a file of at most limit bytes that only the owner of this process can
+// read: see CheckPrivate.
+func ReadPrivate(path string, limit int) ([]byte, error) {
+	return readFile(path, limit, CheckPrivate)
+}
+
+// ReadPublic reads a file of at most limit bytes, whoever can read it.
+func ReadPublic(path string, limit int) ([]byte, error) {
+	return readFile(path, limit, func(string, fs.FileInfo) error { return nil })
+}
+
+func readFile(path string, limit int, check func(path string, info fs.FileInfo) error) ([]byte, error) {
+	// Checked before it is opened, because opening a pipe waits for a writer.
+	if info, err := os.Stat(path); err != nil {
+		return nil, describe(path, err)
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s %w", path, ErrNotRegular)
+	}
+	file, err := os.Open(path) // #nosec G304 -- the operator names the file
+	if err != nil {
+		return nil, describe(path, err)
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, describe(path, err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s %w", path, ErrNotRegular)
+	}
+	if err := check(path, info); err != nil {
+		return nil, err
+	}
+	doc, err := io.ReadAll(io.LimitReader(file, int64(limit)+1))
+	if err != nil {
+		return nil, describe(path, err)
+	}
+	if len(doc) > limit {
+		return nil, fmt.Errorf("%s %w: it has more than %d bytes", path, ErrTooLarge, limit)
+	}
+	return doc, nil
+}
+
 // Trim checks the bytes of a secret file and removes its one trailing line break. The
 // error wraps ErrEmpty, ErrTooLarge or ErrNotText.
 func Trim(doc []byte) (secret.String, error) {
 	if len(doc) > MaxBytes {
-		return secret.String{}, ErrTooLarge
+		return secret.String{}, fmt.Errorf("%w: it has more than %d bytes", ErrTooLarge, MaxBytes)
 	}
 	text := strings.TrimSuffix(strings.TrimSuffix(string(doc), "\n"), "\r")
 	switch {

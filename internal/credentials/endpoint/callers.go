@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -222,13 +221,9 @@ func OpenCallers(path string, certificates bool, logger *slog.Logger) (*Callers,
 }
 
 func readCallers(path string, certificates bool, logger *slog.Logger) (*generation, error) {
-	info, err := os.Stat(path)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxCallersFile {
-		return nil, fmt.Errorf("%s must be a file of at most %d bytes that can be read", path, maxCallersFile)
-	}
-	doc, err := os.ReadFile(path) // #nosec G304 -- the operator names the file
+	doc, err := secretfile.ReadPublic(path, maxCallersFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s cannot be read", path)
+		return nil, err
 	}
 	g := &generation{}
 	if g.callers, err = ParseCallers(doc); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -85,7 +86,7 @@ func (s settings) options(log *slog.Logger) (app.Options, error) {
 	o.QuietPeriod, o.Slack = s.Quiet.duration(), s.Slack.duration()
 	o.UnknownOutcome, o.Concurrency, o.EgressRequestsPerWindow = s.Unknown, s.Calls, unlimited
 	var err error
-	if o.Keyset, err = keyset.Load(s.Keyset); err != nil {
+	if o.Keyset, err = (keyset.File{Path: s.Keyset}).Load(context.Background()); err != nil {
 		return o, err
 	}
 	if v := s.Vault; v.Address != "" {
