@@ -20,6 +20,7 @@ import (
 	"invoicebox-worker/internal/testutil/cleanenv"
 	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/workertest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -40,11 +41,8 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	*binary = filepath.Join(dir, "invoicebox-worker")
-	build := exec.Command("go", "build", "-o", *binary, "./cmd/invoicebox-worker")
-	build.Dir = "../.." // the service's own module
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the worker: %v\n%s", err, out)
+	if *binary, err = workertest.Build(context.Background(), dir, "cmd/invoicebox-worker"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()

@@ -20,6 +20,7 @@ import (
 	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/pgtest"
+	"invoicebox-worker/internal/testutil/workertest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -91,10 +92,9 @@ func tokenOf(i int) string   { return fmt.Sprintf("token-of-partner-%d", i) }
 // startSandbox builds and starts the simulator as a program.
 func (r *chaosRig) startSandbox() {
 	r.t.Helper()
-	program := r.path("invoicebox-sandbox")
-	build := exec.Command("go", "build", "-o", program, "invoicebox-worker/cmd/invoicebox-sandbox")
-	if out, err := build.CombinedOutput(); err != nil {
-		r.t.Fatalf("build the sandbox: %v\n%s", err, out)
+	program, err := workertest.Build(r.t.Context(), r.dir, "cmd/invoicebox-sandbox")
+	if err != nil {
+		r.t.Fatal(err)
 	}
 	api, admin := freeport.Address(r.t), freeport.Address(r.t)
 	args := []string{

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/workertest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -149,12 +151,7 @@ const publishing = "publishing"
 
 // crashworker is what stops at a point, built when it is first needed.
 var crashworker = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(binary), "crashworker")
-	out, err := exec.Command("go", "build", "-o", path, "invoicebox-worker/internal/e2e/crashworker").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build the crashworker: %w\n%s", err, out)
-	}
-	return path, nil
+	return workertest.Build(context.Background(), filepath.Dir(binary), "internal/e2e/crashworker")
 })
 
 // watch starts a worker that stops at the point.

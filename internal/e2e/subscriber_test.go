@@ -17,6 +17,7 @@ import (
 	"invoicebox-worker/internal/testutil/baotest"
 	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
+	"invoicebox-worker/internal/testutil/workertest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -25,9 +26,9 @@ import (
 // sandbox issued, while the worker that answers it is killed.
 func TestSubscriber(t *testing.T) {
 	t.Parallel()
-	program := filepath.Join(t.TempDir(), "subscriber")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "invoicebox-worker/docs/examples/subscriber").CombinedOutput(); err != nil {
-		t.Fatalf("build the example: %v\n%s", err, out)
+	program, err := workertest.Build(t.Context(), t.TempDir(), "docs/examples/subscriber")
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Run("SQLite", func(t *testing.T) {
 		t.Parallel()

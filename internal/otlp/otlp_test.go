@@ -1,7 +1,6 @@
 package otlp
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -13,9 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"go.opentelemetry.io/collector/component/componenttest"
@@ -29,6 +26,7 @@ import (
 	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/scenario"
+	"invoicebox-worker/internal/testutil/workertest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -58,7 +56,7 @@ func TestReceiver(t *testing.T) {
 	}
 	w.cluster.Produce(t, w.topics[schemas.TypeCodeEntered], messages)
 	w.cluster.Await(t, w.topics[schemas.TypeActivated], shops)
-	w.stop()
+	w.Stop()
 
 	found := map[string][]string{}
 	for _, traces := range sink.AllTraces() {
@@ -138,9 +136,9 @@ func writeCertificate(t *testing.T) (certificate, key string) {
 
 // A worker is a process with a broker and a sandbox.
 type worker struct {
+	*workertest.Process
 	cluster *kafkatest.Cluster
 	topics  map[string]string
-	stop    func() // as SIGTERM does
 }
 
 func start(t *testing.T, environment ...string) *worker {
@@ -154,12 +152,8 @@ func start(t *testing.T, environment ...string) *worker {
 	w := &worker{cluster: kafkatest.Embedded(t), topics: map[string]string{}}
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	program := path("invoicebox-worker")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/invoicebox-worker")
-	build.Dir = "../.." // the service's own module
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the worker: %v\n%s", err, out)
-	}
+	program, err := workertest.Build(t.Context(), dir, "cmd/invoicebox-worker")
+	must(err)
 	box, err := sandbox.New(sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1})
 	must(err)
 	api := httptest.NewServer(box.API())
@@ -170,56 +164,14 @@ func start(t *testing.T, environment ...string) *worker {
 	}
 	listen := freeport.Address(t)
 	args := []string{
-		"run", "--journal-url", "sqlite:" + path("journal.db"), "--keyset-file", path("keyset.json"), "--kafka-brokers", strings.Join(w.cluster.Brokers(), ","),
-		"--invoicebox-url", api.URL, "--start", "earliest", "--listen", listen, "--partner-id", box.Accounts()[0].PartnerID, "--token-file", path("token"),
+		"--journal-url", "sqlite:" + path("journal.db"), "--keyset-file", path("keyset.json"), "--kafka-brokers", strings.Join(w.cluster.Brokers(), ","),
+		"--invoicebox-url", api.URL, "--start", "earliest", "--partner-id", box.Accounts()[0].PartnerID, "--token-file", path("token"),
 		"--requests-per-window", "100000", "--egress-requests-per-window", "100000",
 	}
 	for _, name := range slices.Concat(schemas.InputTypes(), schemas.OutputTypes()) {
 		w.topics[name] = w.cluster.NewTopic(t, name, 2)
 		args = append(args, "--topic", name+"="+w.topics[name])
 	}
-	var log bytes.Buffer
-	process := exec.CommandContext(context.Background(), program, args...)
-	process.Env = append(os.Environ(), environment...)
-	process.Stdout, process.Stderr = &log, &log
-	must(process.Start())
-	ended := false
-	w.stop = func() {
-		ended = true
-		_ = process.Process.Signal(syscall.SIGTERM)
-		if err := process.Wait(); err != nil {
-			t.Errorf("the worker: %v", err)
-		}
-	}
-	t.Cleanup(func() {
-		if !ended {
-			w.stop()
-		}
-		if t.Failed() {
-			t.Logf("%s", log.Bytes()[max(0, log.Len()-4000):])
-		}
-	})
-	awaitReady(t, "http://"+listen+"/readyz")
+	w.Process = workertest.Start(t, listen, program, environment, args...)
 	return w
-}
-
-// awaitReady polls: the worker is another process.
-func awaitReady(t *testing.T, address string) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err == nil {
-			_ = resp.Body.Close()
-		}
-		cancel()
-		if err == nil && resp.StatusCode == http.StatusOK {
-			return
-		}
-	}
-	t.Fatal("the worker is not ready within a minute")
 }

@@ -2,9 +2,7 @@ package vals
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -12,9 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	helmfile "github.com/helmfile/vals"
 	kafkago "github.com/segmentio/kafka-go"
@@ -24,6 +20,7 @@ import (
 	"invoicebox-worker/internal/testutil/freeport"
 	"invoicebox-worker/internal/testutil/kafkatest"
 	"invoicebox-worker/internal/testutil/scenario"
+	"invoicebox-worker/internal/testutil/workertest"
 	"invoicebox-worker/invoicebox/sandbox"
 	"invoicebox-worker/schemas"
 )
@@ -119,17 +116,13 @@ func start(t *testing.T, bao *baotest.Server) *rig {
 		}
 	}
 	r := &rig{cluster: kafkatest.Embedded(t), topics: map[string]string{}, dir: t.TempDir(), endpoint: freeport.Address(t)}
-	r.program = r.path("invoicebox-worker")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", r.program, "./cmd/invoicebox-worker")
-	build.Dir = "../.." // the service's own module
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the worker: %v\n%s", err, out)
-	}
+	var err error
+	r.program, err = workertest.Build(t.Context(), r.dir, "cmd/invoicebox-worker")
+	must(err)
 	o := sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1}
 	for name := range accounts {
 		o.Accounts = append(o.Accounts, sandbox.Account{PartnerID: "partner-" + name, Token: "partner-token-" + name})
 	}
-	var err error
 	r.sandbox, err = sandbox.New(o)
 	must(err)
 	api := httptest.NewServer(r.sandbox.API())
@@ -149,13 +142,12 @@ invoicebox-url: %[3]s
 vault-address: %[4]s
 vault-ca-file: %[5]s
 vault-token-file: %[1]s/vault-token
-listen: %[6]q
-credentials-listen: %[7]q
+credentials-listen: %[6]q
 credentials-callers-file: %[1]s/callers.yaml
 start: earliest
 egress-requests-per-window: 100000
 accounts:
-`, r.dir, strings.Join(r.cluster.Brokers(), `","`), api.URL, bao.URL(), bao.CAFile(), listen, r.endpoint)
+`, r.dir, strings.Join(r.cluster.Brokers(), `","`), api.URL, bao.URL(), bao.CAFile(), r.endpoint)
 	for name, store := range accounts {
 		settings += fmt.Sprintf("- {name: %[1]s, partner-id: partner-%[1]s, token-file: %[2]s/token-%[1]s, credentials-store: %[3]s, requests-per-window: 100000}\n", name, r.dir, store)
 		must(os.WriteFile(r.path("token-"+name), []byte("partner-token-"+name), 0o600))
@@ -173,18 +165,7 @@ accounts:
 	if out, err := exec.CommandContext(t.Context(), r.program, "keys", "create", "--keyset-file", r.path("keyset.json")).CombinedOutput(); err != nil {
 		t.Fatalf("keys create: %v\n%s", err, out)
 	}
-	var log bytes.Buffer
-	worker := exec.CommandContext(context.Background(), r.program, "run", "--config", r.path("worker.yaml"))
-	worker.Stdout, worker.Stderr = &log, &log
-	must(worker.Start())
-	t.Cleanup(func() {
-		_ = worker.Process.Signal(syscall.SIGTERM)
-		err := worker.Wait()
-		if err != nil || t.Failed() {
-			t.Errorf("the worker: %v\n%s", err, log.Bytes()[max(0, log.Len()-4000):])
-		}
-	})
-	awaitReady(t, "http://"+listen+"/readyz")
+	workertest.Start(t, listen, r.program, nil, "--config", r.path("worker.yaml"))
 
 	var messages []kafkago.Message
 	for name := range accounts {
@@ -195,25 +176,4 @@ accounts:
 	}
 	r.cluster.Produce(t, r.topics[schemas.TypeCodeEntered], messages)
 	return r
-}
-
-// awaitReady polls: the worker is another process.
-func awaitReady(t *testing.T, address string) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err == nil {
-			_ = resp.Body.Close()
-		}
-		cancel()
-		if err == nil && resp.StatusCode == http.StatusOK {
-			return
-		}
-	}
-	t.Fatal("the worker is not ready within a minute")
 }
