@@ -163,6 +163,9 @@ func parse(address string) (*pgx.ConnConfig, error) {
 		}
 		return nil, &URLError{Words: "it cannot be read; it has to be of the form postgres://USER@HOST:PORT/DATABASE?PARAMETER=VALUE"}
 	}
+	// The parameters of prepared statements have known types, which a column needs. A pooler that
+	// needs another mode is refused in any mode: ErrPooled.
+	c.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	weakest := verified
 	for _, host := range transports(c) {
 		if host.transport == fallsBack {

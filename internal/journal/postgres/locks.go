@@ -324,6 +324,7 @@ func (b *batch) commit(ctx context.Context) error {
 	p.Queue("COMMIT")
 	b.j.trips.Add(1)
 	b.j.statements.Add(int64(p.Len()))
+	growBuffer(b.conn, &p)
 	results := b.conn.SendBatch(ctx, &p)
 	for i := range p.Len() {
 		if _, err := results.Exec(); err != nil {

@@ -171,6 +171,10 @@ func (j *Journal) openReaders(ctx context.Context) error {
 	}
 	pool.ConnConfig = j.config.Copy()
 	pool.BeforeConnect = choosing(j.options.URL)
+	pool.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		encodeColumns(conn)
+		return nil
+	}
 	pool.MaxConns = 4
 	pool.PingTimeout = j.bounds.ping
 	if j.readers, err = pgxpool.NewWithConfig(ctx, pool); err != nil {

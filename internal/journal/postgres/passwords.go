@@ -50,9 +50,18 @@ func perHost(address string, c *pgx.ConnConfig) []*pgx.ConnConfig {
 	return all
 }
 
-// connect makes a connection to the first host that can be used, each with its own
-// password.
+// connect makes a connection that can encode columns.
 func connect(ctx context.Context, address string, c *pgx.ConnConfig) (*pgx.Conn, error) {
+	conn, err := connectFirst(ctx, address, c)
+	if err == nil {
+		encodeColumns(conn)
+	}
+	return conn, err
+}
+
+// connectFirst makes a connection to the first host that can be used, each with its own
+// password.
+func connectFirst(ctx context.Context, address string, c *pgx.ConnConfig) (*pgx.Conn, error) {
 	all := perHost(address, c)
 	if all == nil {
 		return pgx.ConnectConfig(ctx, c)

@@ -163,6 +163,7 @@ func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) er
 	}
 	t.j.trips.Add(1)
 	t.j.statements.Add(int64(all.Len()))
+	growBuffer(t.conn, &all)
 	results := t.conn.SendBatch(t.ctx, &all)
 	var err error
 	if o := t.opening; o != nil {
@@ -235,13 +236,16 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 		if a.Table == nil {
 			return eachRow(r, a.Each)
 		}
-		return eachRow(r, func(_ []string, values []any) error {
+		for r.Next() {
 			row := a.Table.New()
-			if err := a.Table.SetAll(row, values); err != nil {
+			if err := fill(a.Table, row, r); err != nil {
 				return err
 			}
-			return a.Row(row)
-		})
+			if err := a.Row(row); err != nil {
+				return err
+			}
+		}
+		return r.Err()
 	})
 }
 
@@ -328,37 +332,6 @@ func sortRows(x *rows.Table, list []any) {
 		}
 		return 0
 	})
-}
-
-// arrays returns an array for each column of the mask.
-func arrays(x *rows.Table, list []any, mask uint64) []any {
-	var out []any
-	for i, c := range x.Columns {
-		if mask&(1<<i) == 0 {
-			continue
-		}
-		switch c.Kind {
-		case rows.Integer:
-			column := make([]int64, len(list))
-			for k, r := range list {
-				column[k] = x.Int(r, i)
-			}
-			out = append(out, column)
-		case rows.Text:
-			column := make([]string, len(list))
-			for k, r := range list {
-				column[k] = x.Str(r, i)
-			}
-			out = append(out, column)
-		case rows.Blob:
-			column := make([][]byte, len(list))
-			for k, r := range list {
-				column[k] = x.Bytes(r, i)
-			}
-			out = append(out, column)
-		}
-	}
-	return out
 }
 
 func (t *stepTx) Exec(q steps.Query, args ...any) (int64, error) {
