@@ -152,6 +152,7 @@ func TestTLS(t *testing.T) {
 		return &http.Client{Transport: transport}
 	}
 	hour := time.Now().Add(time.Hour)
+	seen := own.issue(billing, hour)
 	for _, c := range []struct {
 		name        string
 		certificate *tls.Certificate
@@ -172,6 +173,9 @@ func TestTLS(t *testing.T) {
 		{"Expired", own.issue(billing, time.Now().Add(-time.Minute)), "", 0},
 		{"ExpiredAndToken", own.issue(billing, time.Now().Add(-time.Minute)), markedCallerToken, 0},
 		{"OtherAuthority", others.issue(billing, hour), "", 0},
+		// The certificate itself is public: whoever has seen it lacks its key.
+		{"ReplayedWithoutItsKey", &tls.Certificate{Certificate: seen.Certificate, PrivateKey: own.issue(billing, hour).PrivateKey}, "", 0},
+		{"WithItsKey", seen, "", http.StatusOK},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status, body, err := ask(t.Context(), client(c.certificate, own.pool()), address, c.token, ref)
