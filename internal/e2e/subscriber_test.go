@@ -41,7 +41,7 @@ func TestSubscriber(t *testing.T) {
 	t.Run("OpenBao", func(t *testing.T) {
 		t.Parallel()
 		s := baotest.Start(t)
-		subscribe(t, alone(), kafkatest.Embedded(t), program, func(r *rig) []string { return r.inOpenBao(s) })
+		subscribe(t, alone(), kafkatest.Embedded(t), program, s)
 		for _, path := range []string{s.AuditLog(), s.Log()} {
 			text, err := os.ReadFile(path)
 			if err != nil {
@@ -74,12 +74,13 @@ func (r *rig) inOpenBao(s *baotest.Server) []string {
 	}
 }
 
-func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string, more func(*rig) []string) {
+// subscribe runs the program as a subscriber; s has the secrets, if it is not nil.
+func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string, s *baotest.Server) {
 	t.Helper()
 	r := newRig(t, c, calm(0), lifted()...)
 	l.place(r)
-	if more != nil {
-		r.extra = append(r.extra, more(r)...)
+	if s != nil {
+		r.extra = append(r.extra, r.inOpenBao(s)...)
 	}
 	const callerToken = "MARKED-token-of-the-subscriber"
 	r.write("caller", callerToken+"\n")
@@ -163,6 +164,9 @@ func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string, mor
 			t.Errorf("%s: version %d, sequence %d, not what the sandbox issued: %v", shop, got.Version, got.Sequence, err)
 		}
 	}
+	if s != nil {
+		r.judgeReaders(s, len(shops)+rotated)
+	}
 	trail := r.must("audit", "export", "--journal-url", r.journal)
 	if !strings.Contains(r.must("audit", "verify", "--journal-url", r.journal), "The audit trail is whole") {
 		t.Error("the audit trail is not whole")
@@ -181,4 +185,43 @@ func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string, mor
 			}
 		}
 	}
+}
+
+// judgeReaders follows the reference of each event as a service does that speaks to the
+// server itself. Its token can read the shops of the account, and nothing else.
+func (r *rig) judgeReaders(s *baotest.Server, events int) {
+	r.t.Helper()
+	s.Policy(r.t, "reader", `path "`+baotest.Mount+`/data/invoicebox/default/*" { capabilities = ["read"] }`)
+	token := s.Token(r.t, "reader", nil)
+	seen, ids := map[string]int{}, map[string]bool{}
+	for _, e := range r.results(schemas.TypeActivated) {
+		if ids[e.ID] {
+			continue // published again
+		}
+		ids[e.ID] = true
+		ref, err := schemas.ParseReference(e.Data.(schemas.Activated).Credentials.Ref)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		code := codeOf(e.Subject)
+		if seen[e.Subject]++; seen[e.Subject] > 1 {
+			code = "second-" + e.Subject
+		}
+		path := strings.Replace(ref.Key(), baotest.Mount+"/", baotest.Mount+"/data/", 1)
+		answer, err := s.ReadAs(r.t, token, path, ref.Version)
+		if err != nil || answer == nil {
+			r.t.Errorf("%s cannot be read: %v", ref, err)
+			continue
+		}
+		if data, _ := answer.Data["data"].(map[string]any); data["token"] != r.sandbox.TokenOf(code) || data["merchantId"] != r.sandbox.MerchantOf(code) {
+			r.t.Errorf("%s is not what the sandbox issued", ref)
+		}
+	}
+	if answer, err := s.ReadAs(r.t, token, baotest.Mount+"/data/invoicebox/other/shop", 0); err == nil && answer != nil {
+		r.t.Error("the reader can read another account")
+	}
+	if len(ids) != events {
+		r.t.Errorf("%d events, want %d", len(ids), events)
+	}
+	r.t.Logf("%d references were read from the server itself", len(ids))
 }

@@ -265,6 +265,14 @@ func (s *Server) WriteAs(t testing.TB, token, path string, data map[string]any) 
 	return err
 }
 
+// ReadAs reads a version of a secret with a token; 0 is the latest.
+func (s *Server) ReadAs(t testing.TB, token, path string, version int64) (*api.Secret, error) {
+	t.Helper()
+	client := s.newClient(t)
+	client.SetToken(token)
+	return client.Logical().ReadWithDataWithContext(t.Context(), path, map[string][]string{"version": {fmt.Sprint(version)}})
+}
+
 // Read reads a path as root; nil if there is nothing.
 func (s *Server) Read(t testing.TB, path string) *api.Secret {
 	t.Helper()
