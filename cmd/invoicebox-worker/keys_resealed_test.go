@@ -44,7 +44,7 @@ func resealed(t *testing.T) int {
 func TestKeysResealed(t *testing.T) {
 	t.Parallel()
 	n := resealed(t)
-	shops := min(max(n/50, 100), 20_000)
+	shops := min(max(n/100, 100), 10_000)
 	r := newRig(t, kafkatest.Embedded(t), sandbox.Options{Profile: sandbox.Calm, RequestsPerWindow: -1, EgressPerWindow: -1})
 	flags := append(r.service(), "--requests-per-window", "1000000", "--egress-requests-per-window", "1000000")
 	sent := 0
