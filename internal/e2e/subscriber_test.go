@@ -132,11 +132,13 @@ func subscribe(t *testing.T, l layout, c *kafkatest.Cluster, program string, s *
 		return len(list)
 	}
 	r.entered(shops[rotated:]...)
-	await(t, time.Minute, "a third of the shops is known", func() bool { return files() >= len(shops)/3 })
+	// Two thousand shops need minutes on a machine that does other work.
+	patience := time.Minute + time.Duration(len(shops))*200*time.Millisecond
+	await(t, patience, "a third of the shops is known", func() bool { return files() >= len(shops)/3 })
 	workers[0].kill()
 	before := files()
 	workers[0] = r.start(answers...)
-	await(t, 3*time.Minute, "all shops are known", func() bool { return files() == len(shops) }, func() string { return said.tail(4 << 10) })
+	await(t, 2*time.Minute+patience, "all shops are known", func() bool { return files() == len(shops) }, func() string { return said.tail(4 << 10) })
 	t.Logf("%d shops were known when the worker was killed, %d at the end", before, len(shops))
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
