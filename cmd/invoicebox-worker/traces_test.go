@@ -272,12 +272,15 @@ func TestTracesOfARepeat(t *testing.T) {
 	c := newCollector(t)
 	w := r.start("--otlp-endpoint", c.URL)
 	const data = `{"shopId":"shop-1","provider":"invoicebox","email":"owner@shops.example"}`
+	const reused = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for range 3 {
 		r.traced(schemas.TypeProviderSelected, "s1", "shop-1", data, "")
 	}
-	r.traced(schemas.TypeProviderSelected, "s1", "shop-1", strings.Replace(data, "owner", "other", 1), "") // id_reused
+	r.traced(schemas.TypeProviderSelected, "s1", "shop-1", strings.Replace(data, "owner", "other", 1), reused)
 	r.results(schemas.TypeInvited, 1)
-	r.results(schemas.TypeDeadLetter, 1)
+	if e := r.results(schemas.TypeDeadLetter, 1)[0]; e.TraceParent != reused {
+		t.Errorf("the dead letter of the event that reuses the id has the traceparent %q", e.TraceParent)
+	}
 	w.end()
 	var first *tracepb.Span
 	repeats, ids := 0, map[string]bool{}

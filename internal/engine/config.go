@@ -50,7 +50,7 @@ type Journal interface {
 	SaveResponse(ctx context.Context, r journal.Receipt) (s journal.State, mine bool, err error)
 	SaveResponseAndBeginCheck(ctx context.Context, r journal.Receipt, c journal.Check) (s journal.State, mine bool, check journal.AttemptID, err error)
 	Apply(ctx context.Context, t journal.Transition) error
-	PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error)
+	PendingIntents(ctx context.Context, limit int, skip []int64) ([]journal.PendingIntent, error)
 	IntentsChanged() <-chan struct{}
 	EndIntent(ctx context.Context, e journal.IntentEnd) error
 	Capacity(ctx context.Context) (journal.Capacity, error)

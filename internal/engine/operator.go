@@ -26,7 +26,7 @@ func (e *Engine) runOperatorActions(s phases) {
 	entries := newTokenEntries()
 	for failures := 0; ; {
 		wait := actionPoll
-		list, err := e.journal.PendingIntents(s.accept, actionPage)
+		err := e.readActions(s, entries)
 		switch {
 		case s.draining(), errors.Is(err, journal.ErrClosed):
 			return
@@ -38,8 +38,6 @@ func (e *Engine) runOperatorActions(s phases) {
 		default:
 			failures = 0
 		}
-		entries.keep(list)
-		e.executeActions(s, list, entries)
 		timer := time.NewTimer(wait)
 		select {
 		case <-s.accept.Done():
@@ -52,21 +50,32 @@ func (e *Engine) runOperatorActions(s phases) {
 	}
 }
 
-// executeActions executes intents in the order of their requests. An intent waits for
-// earlier ones on the same operation or account.
-func (e *Engine) executeActions(s phases, list []journal.PendingIntent, entries *tokenEntries) {
-	waiting := make(map[string]bool)
+// readActions reads the intents that can be executed now, and executes them in the order of
+// their requests. An intent waits for earlier ones on the same operation or account.
+func (e *Engine) readActions(s phases, entries *tokenEntries) error {
+	skip, waiting := entries.skip(time.Now())
+	list, err := e.journal.PendingIntents(s.accept, actionPage, skip)
+	if err != nil {
+		return err
+	}
+	entries.keep(skip, list)
 	for _, i := range list {
-		subject := onboarding.ActionSubject(i.Intent)
-		if _, isMove := onboarding.MoveTarget(onboarding.Action(i.Act)); isMove {
-			subject = moveSubject(i)
-		} else if onboarding.Action(i.Act) == onboarding.ActionImport {
-			subject = "import/" + i.UUID.String() // waits for nothing
-		}
-		if !waiting[subject] {
+		if subject := queueOf(i); !waiting[subject] {
 			waiting[subject] = !e.executeAction(s, i, entries)
 		}
 	}
+	return nil
+}
+
+// queueOf names the queue of an intent.
+func queueOf(i journal.PendingIntent) string {
+	if _, isMove := onboarding.MoveTarget(onboarding.Action(i.Act)); isMove {
+		return moveSubject(i)
+	}
+	if onboarding.Action(i.Act) == onboarding.ActionImport {
+		return "import/" + i.UUID.String() // waits for nothing
+	}
+	return onboarding.ActionSubject(i.Intent)
 }
 
 // executeAction executes or refuses an intent, and reports whether it has ended. If the

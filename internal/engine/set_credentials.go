@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,8 +60,9 @@ type tokenEntries struct {
 
 type tokenEntry struct {
 	act   string
+	queue string
 	busy  bool
-	since time.Time // of the first check
+	since time.Time // of the first check; zero before it
 	next  time.Time // of the next
 	tries int
 	// left is a secret that was stored for the action. The journal has refused to commit
@@ -69,11 +72,37 @@ type tokenEntry struct {
 
 func newTokenEntries() *tokenEntries { return &tokenEntries{list: make(map[int64]*tokenEntry)} }
 
-// keep removes the entries of ended intents.
-func (e *tokenEntries) keep(waiting []journal.PendingIntent) {
+// skip returns the intents that begin would refuse now, and their queues. They need not be
+// read: when as many wait as can, a read takes tens of milliseconds.
+func (e *tokenEntries) skip(now time.Time) (ids []int64, queues map[string]bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	there := make(map[int64]bool, len(waiting))
+	used, queues := make(map[string]int), make(map[string]bool)
+	for _, x := range e.list {
+		if x.busy {
+			used[x.act]++
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.list)) {
+		x := e.list[id]
+		if !x.busy && !now.Before(x.next) && used[x.act] < maxConcurrentEntries {
+			used[x.act]++
+			continue
+		}
+		ids = append(ids, id)
+		queues[x.queue] = true
+	}
+	return ids, queues
+}
+
+// keep removes the entries of ended intents: those that were not skipped and do not wait.
+func (e *tokenEntries) keep(skipped []int64, waiting []journal.PendingIntent) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	there := make(map[int64]bool, len(skipped)+len(waiting))
+	for _, id := range skipped {
+		there[id] = true
+	}
 	for _, i := range waiting {
 		there[i.ID] = true
 	}
@@ -97,13 +126,16 @@ func (e *tokenEntries) begin(i journal.PendingIntent, now time.Time) (since time
 	}
 	x := e.list[i.ID]
 	if x == nil {
-		x = &tokenEntry{act: i.Act, since: now}
+		x = &tokenEntry{act: i.Act, queue: queueOf(i)}
 		e.list[i.ID] = x
 	}
 	if x.busy || busy >= maxConcurrentEntries || now.Before(x.next) {
 		return time.Time{}, false
 	}
 	x.busy = true
+	if x.since.IsZero() {
+		x.since = now
+	}
 	return x.since, true
 }
 

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -283,5 +285,41 @@ func TestSetCredentials_CheckEntered(t *testing.T) {
 		if err != nil && len(c.token) > 3 && strings.Contains(err.Error(), c.token) {
 			t.Errorf("the error holds the token: %v", err)
 		}
+	}
+}
+
+// Intents that cannot be checked now are not read, and those of their queue wait. As many
+// are read as can be checked, the oldest first, and the time until an import gives up begins
+// with its first check.
+func TestTokenEntries_Skip(t *testing.T) {
+	now := time.Now()
+	e := newTokenEntries()
+	list := make([]journal.PendingIntent, 20)
+	for k := range list {
+		list[k] = journal.PendingIntent{Intent: journal.Intent{ID: int64(k + 1), Act: string(onboarding.ActionDisconnect), Account: "a", Shop: fmt.Sprint(k + 1)}}
+		e.begin(list[k], now)
+	}
+	skip, queues := e.skip(now)
+	if len(skip) != 20 || !queues["a/1"] || !queues["a/20"] {
+		t.Errorf("while %d run, %v are skipped, and %v wait", maxConcurrentEntries, skip, queues)
+	}
+	later := now.Add(time.Minute)
+	e.end(1, later)
+	e.end(2, later)
+	skip, queues = e.skip(later) // 1 and 2 are not due again, two others can begin
+	if len(skip) != 18 || slices.Contains(skip, 9) || slices.Contains(skip, 10) || queues["a/9"] || !queues["a/1"] {
+		t.Errorf("after two have ended, %v are skipped, and %v wait", skip, queues)
+	}
+	if since, ok := e.begin(list[8], later); !ok || !since.Equal(later) {
+		t.Errorf("the first check of 9 was at %v, not %v", since, later)
+	}
+	e.keep(skip, list[9:10]) // all but 9, which runs, were skipped or are there
+	if len(e.list) != 20 {
+		t.Errorf("%d entries are left, not 20", len(e.list))
+	}
+	e.end(9, later)
+	e.keep(skip, nil) // 9 and 10 have ended
+	if _, ok := e.list[9]; ok || len(e.list) != 18 {
+		t.Errorf("%d entries are left, not 18", len(e.list))
 	}
 }

@@ -21,10 +21,7 @@ func (w *simWorker) operate() {
 		if k, ok := s.anyShop(); ok && s.faults.on && s.rng.IntN(2) == 0 {
 			_ = s.call(w.phases.accept, "AppendIntent", true, func() error { return s.askDisconnect(k) })
 		}
-		list, err := w.engine.journal.PendingIntents(w.phases.accept, actionPage)
-		if err == nil {
-			w.engine.executeActions(w.phases, list, entries)
-		}
+		_ = w.engine.readActions(w.phases, entries)
 	}
 }
 
@@ -51,9 +48,9 @@ func (s *sim) askDisconnect(k journal.ShopKey) error {
 	return s.j.AppendIntent(context.Background(), i, journal.AuditEntry{At: i.At, Actor: i.Actor, Act: "disconnect.asked", Subject: onboarding.ActionSubject(i)})
 }
 
-func (j *simJournal) PendingIntents(ctx context.Context, limit int) (list []journal.PendingIntent, err error) {
+func (j *simJournal) PendingIntents(ctx context.Context, limit int, skip []int64) (list []journal.PendingIntent, err error) {
 	err = j.s.call(ctx, "PendingIntents", false, func() (err error) {
-		list, err = j.s.j.PendingIntents(ctx, limit)
+		list, err = j.s.j.PendingIntents(ctx, limit, skip)
 		return err
 	})
 	return list, err

@@ -417,10 +417,10 @@ func (j *testJournal) Apply(ctx context.Context, t journal.Transition) error {
 	})
 }
 
-func (j *testJournal) PendingIntents(ctx context.Context, limit int) (list []journal.PendingIntent, err error) {
+func (j *testJournal) PendingIntents(ctx context.Context, limit int, skip []int64) (list []journal.PendingIntent, err error) {
 	err = j.step(ctx, "PendingIntents", func() error {
-		list, err = remembered(j, "intents", func() ([]journal.PendingIntent, error) { return j.Journal.PendingIntents(ctx, limit) })
-		list = slices.Clone(list)
+		list, err = remembered(j, "intents", func() ([]journal.PendingIntent, error) { return j.Journal.PendingIntents(ctx, limit, nil) })
+		list = slices.DeleteFunc(slices.Clone(list), func(i journal.PendingIntent) bool { return slices.Contains(skip, i.ID) })
 		return err
 	})
 	return list, err

@@ -229,10 +229,10 @@ type Actions interface {
 	AppendIntent(ctx context.Context, i Intent, audit AuditEntry) error
 	// IntentsChanged receives a value when an action may wait. Not every database
 	// signals actions that another process appended, so the caller also polls.
-	// PendingIntents lists the waiting actions, the oldest first. It is cheap enough
-	// to be called every second.
+	// PendingIntents lists the waiting actions but those to skip, the oldest first. It is
+	// cheap enough to be called every second, if it returns few.
 	IntentsChanged() <-chan struct{}
-	PendingIntents(ctx context.Context, limit int) ([]PendingIntent, error)
+	PendingIntents(ctx context.Context, limit int, skip []int64) ([]PendingIntent, error)
 	// EndIntent ends an action that has no effect, or one on a circuit breaker. An action with an
 	// effect on an operation ends in its Transition, one with an effect on a shop in ActOnShop.
 	EndIntent(ctx context.Context, e IntentEnd) error

@@ -27,7 +27,7 @@ func (f *fixture) asked(operation uuid.UUID, act string) journal.Intent {
 // pendingIntent expects exactly one waiting intent.
 func (f *fixture) pendingIntent() journal.PendingIntent {
 	f.Helper()
-	got, err := f.j.PendingIntents(f.ctx, 10)
+	got, err := f.j.PendingIntents(f.ctx, 10, nil)
 	f.ok(err)
 	if len(got) != 1 {
 		f.Fatalf("%d intents wait, want 1", len(got))
@@ -156,7 +156,7 @@ var intents = []part{
 		f.wantState(o.UUID, journal.Done)
 		want(f.T, f.j.EndIntent(f.ctx, *performed(got)), journal.ErrStale)
 		f.crash()
-		if list, err := f.j.PendingIntents(f.ctx, 10); err != nil || len(list) != 0 {
+		if list, err := f.j.PendingIntents(f.ctx, 10, nil); err != nil || len(list) != 0 {
 			f.Fatal(list, err)
 		}
 		list, err := f.j.Intents(f.ctx, journal.IntentFilter{Operation: o.UUID, Limit: 10})
@@ -279,10 +279,24 @@ var intents = []part{
 			f.ok(ask(k))
 		}
 		want(f.T, f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: account}, journal.AuditEntry{Act: "never"}), journal.ErrTooManyIntents)
-		first, err := f.j.PendingIntents(f.ctx, 2)
+		first, err := f.j.PendingIntents(f.ctx, 2, nil)
 		f.ok(err)
 		if len(first) != 2 || first[0].Note != "0" || first[1].Note != "1" {
 			f.Fatalf("first are %+v", first)
+		}
+		others, err := f.j.PendingIntents(f.ctx, 1, []int64{first[1].ID, first[0].ID, 1 << 40})
+		f.ok(err)
+		if len(others) != 1 || others[0].Note != "2" {
+			f.Fatalf("after the skipped ones are %+v", others)
+		}
+		every, err := f.j.PendingIntents(f.ctx, journal.MaxWaitingIntents, nil)
+		f.ok(err)
+		skip := make([]int64, 0, len(every))
+		for _, i := range every {
+			skip = append(skip, i.ID)
+		}
+		if none, err := f.j.PendingIntents(f.ctx, 1, skip); err != nil || len(skip) != journal.MaxWaitingIntents || len(none) != 0 {
+			f.Fatalf("with %d skipped: %+v, %v", len(skip), none, err)
 		}
 		page, err := f.j.Intents(f.ctx, journal.IntentFilter{Limit: 2})
 		f.ok(err)

@@ -101,7 +101,7 @@ var seals = []part{
 	{"an intent keeps its MAC", func(f *fixture) {
 		i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "pause", Account: account, Note: "why", MAC: []byte("mac")}
 		f.ok(f.j.AppendIntent(f.ctx, i, journal.AuditEntry{Act: "pause.asked"}))
-		list, err := f.j.PendingIntents(f.ctx, 10)
+		list, err := f.j.PendingIntents(f.ctx, 10, nil)
 		f.ok(err)
 		if len(list) != 1 || string(list[0].MAC) != "mac" {
 			f.Fatalf("%+v", list)

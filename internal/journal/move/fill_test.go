@@ -258,7 +258,7 @@ func (f *filler) people() {
 	}
 	i := journal.Intent{UUID: uuid.NewSHA1(uuid.Nil, []byte("circuit")), At: f.clock.now(), Actor: "anna", Act: "pause", Account: account}
 	f.ok(f.j.AppendIntent(ctx, i, journal.AuditEntry{Actor: "anna", Act: "pause.asked"}))
-	waiting, err := f.j.PendingIntents(ctx, 10)
+	waiting, err := f.j.PendingIntents(ctx, 10, nil)
 	f.ok(err)
 	last := waiting[len(waiting)-1]
 	f.ok(f.j.EndIntent(ctx, journal.IntentEnd{

@@ -278,7 +278,7 @@ func picture(t *testing.T, j journal.Journal) (v view) {
 	ok(err)
 	v.Intents, err = j.Intents(ctx, journal.IntentFilter{Limit: 1000})
 	ok(err)
-	v.Waiting, err = j.PendingIntents(ctx, 1000)
+	v.Waiting, err = j.PendingIntents(ctx, 1000, nil)
 	ok(err)
 	v.Audit, err = j.Audit(ctx, 0, 1000)
 	ok(err)

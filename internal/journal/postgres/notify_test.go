@@ -43,7 +43,7 @@ func testNotify(b *bed) {
 		i := ask(from)
 		within(b, one.IntentsChanged(), "a replica was not told of an intent")
 		within(b, two.IntentsChanged(), "the other replica was not told of an intent")
-		waiting, err := two.PendingIntents(b.Context(), 10)
+		waiting, err := two.PendingIntents(b.Context(), 10, nil)
 		if err != nil || len(waiting) != 1 || waiting[0].UUID != i.UUID {
 			b.Fatalf("waiting are %+v, %v", waiting, err)
 		}

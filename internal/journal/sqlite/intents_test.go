@@ -34,7 +34,7 @@ func TestIntentsBeside(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if _, err := beside.PendingIntents(ctx, 1); !errors.Is(err, journal.ErrReadOnly) {
+			if _, err := beside.PendingIntents(ctx, 1, nil); !errors.Is(err, journal.ErrReadOnly) {
 				t.Errorf("the work is given out beside the worker: %v", err)
 			}
 			if err := beside.EndIntent(ctx, journal.IntentEnd{ID: 1, State: journal.IntentRefused}); !errors.Is(err, journal.ErrReadOnly) {
@@ -50,7 +50,7 @@ func TestIntentsBeside(t *testing.T) {
 	}
 	seen := map[uuid.UUID]bool{}
 	finish := func() {
-		list, err := j.PendingIntents(ctx, 5)
+		list, err := j.PendingIntents(ctx, 5, nil)
 		if err != nil {
 			t.Error(err)
 		}

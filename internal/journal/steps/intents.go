@@ -22,12 +22,12 @@ const (
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (uuid) DO NOTHING`
 	importForget Query = "UPDATE intent SET note = '', merchant_id = '', mac = NULL WHERE id = $1"
 	newestResult Query = "SELECT id FROM outbox WHERE shop = $1 AND operation = $2 ORDER BY sequence DESC LIMIT 1 FOR KEY SHARE"
-	intentWaits  Query = "SELECT EXISTS (SELECT 1 FROM intent WHERE state = 1) AS found"
+	intentWaits  Query = "SELECT EXISTS (SELECT 1 FROM intent WHERE state = 1 AND NOT id = ANY($1)) AS found"
 
 	intentRecords = `SELECT i.id, i.uuid, i.at, i.actor, i.act, i.operation, i.shop, i.note, i.merchant_id, i.token, i.state, i.result, i.detail, i.ended, i.mac,
 			a.name AS account_name, b.uuid AS operation_uuid, s.name AS shop_name
 		FROM intent i JOIN account a ON a.id = i.account LEFT JOIN event b ON b.id = i.operation LEFT JOIN shop s ON s.id = i.shop WHERE `
-	intentsWaiting Query = intentRecords + "i.state = 1 ORDER BY i.id LIMIT $1"
+	intentsWaiting Query = intentRecords + "i.state = 1 AND NOT i.id = ANY($2) ORDER BY i.id LIMIT $1"
 )
 
 // AppendIntent inserts an operator action; also beside a worker.
@@ -113,22 +113,25 @@ func (r *intentRecord) intent() journal.Intent {
 	}
 }
 
-// PendingIntents lists those that wait. It uses a reader, because most calls find
+// PendingIntents lists those that wait. It first uses a reader, because most calls find
 // none.
-func (j *Journal) PendingIntents(ctx context.Context, limit int) ([]journal.PendingIntent, error) {
+func (j *Journal) PendingIntents(ctx context.Context, limit int, skip []int64) ([]journal.PendingIntent, error) {
 	if err := j.db.Writable(); err != nil {
 		return nil, err
 	}
-	if waits, err := readInt(ctx, j, intentWaits); err != nil || waits == 0 {
+	if skip == nil {
+		skip = []int64{} // nil is NULL, and no id differs from NULL
+	}
+	if waits, err := readInt(ctx, j, intentWaits, skip); err != nil || waits == 0 {
 		return nil, err
 	}
-	return ask(ctx, j, &Request{Last: true}, func(u *Unit) ([]journal.PendingIntent, error) { return u.pendingIntents(limit), nil })
+	return ask(ctx, j, &Request{Last: true}, func(u *Unit) ([]journal.PendingIntent, error) { return u.pendingIntents(limit, skip), nil })
 }
 
-func (u *Unit) pendingIntents(limit int) (pending []journal.PendingIntent) {
+func (u *Unit) pendingIntents(limit int, skip []int64) (pending []journal.PendingIntent) {
 	of := make(map[int64][]int) // places in the list, by operation
 	var ids []int64
-	each(u, intentsWaiting, []any{bounded(limit)}, func(r *intentRecord) {
+	each(u, intentsWaiting, []any{bounded(limit), skip}, func(r *intentRecord) {
 		if r.Operation != 0 {
 			ids = append(ids, r.Operation)
 			of[r.Operation] = append(of[r.Operation], len(pending))

@@ -176,7 +176,7 @@ func (g *generator) appendIntent() {
 }
 
 func (g *generator) pendingIntents() {
-	if got, err := g.call("PendingIntents", 1+g.n(10)); err == nil {
+	if got, err := g.call("PendingIntents", 1+g.n(10), []int64(nil)); err == nil {
 		g.intents = got[0].([]journal.PendingIntent)
 	}
 }
@@ -505,7 +505,7 @@ func (g *generator) receiveFor(h *held) {
 
 // reissue ends the first intent that waits with the newest result of its operation.
 func (g *generator) reissue() {
-	got, err := g.call("PendingIntents", 5)
+	got, err := g.call("PendingIntents", 5, []int64(nil))
 	if err != nil {
 		return
 	}

@@ -122,7 +122,7 @@ func (g *generator) closed() {
 		{"KeysetCheck", nil}, {"SetKeysetCheck", []any{[]byte("check")}}, {"UsedKeys", nil}, {"EnsureAccount", []any{"third", "partner"}}, {"Accounts", nil},
 		{"SetCircuit", []any{accounts[0], journal.Circuit{State: journal.CircuitActive}, nil}}, {"Positions", nil}, {"Ingest", []any{journal.Batch{Topic: schemas.TypeCodeEntered}}},
 		{"Capacity", nil}, {"Due", nil}, {"Claim", []any{journal.ClaimRequest{Account: accounts[0], Kind: journal.Invite, Stage: journal.Call, Limit: 1, Lease: time.Second}}},
-		{"ReleaseExpiredLeases", nil}, {"AvailablePermits", []any{g.permits()[0]}}, {"Prune", []any{journal.Prune{What: journal.PruneEvents, Limit: 1}}}, {"PendingIntents", []any{1}},
+		{"ReleaseExpiredLeases", nil}, {"AvailablePermits", []any{g.permits()[0]}}, {"Prune", []any{journal.Prune{What: journal.PruneEvents, Limit: 1}}}, {"PendingIntents", []any{1, []int64(nil)}},
 		{"Pending", []any{int64(0), 1, 1}}, {"AcquireLease", nil}, {"ReleaseLease", nil}, {"RecoveryDue", nil}, {"PublishedOffsets", nil}, {"WorkerReports", nil}, {"UnknownSince", nil},
 		{"Stats", nil}, {"Operations", []any{journal.OperationFilter{Limit: 1}}}, {"Operation", []any{uuid.New()}}, {"Shop", []any{shop}}, {"Preview", []any{journaltest.MakeEvent(g.T, g.keys, journal.Activate, shop, "closed", "code", g.clock.at)}}, {"Credential", []any{shop, int64(0)}},
 		{"DeadLetters", []any{journal.DeadLetterFilter{Shop: shop, Limit: 1}}}, {"Intents", []any{journal.IntentFilter{Limit: 1}}}, {"AppendAudit", []any{[]journal.AuditEntry{{}}}}, {"AuditAfter", []any{int64(0), 1}}, {"PublishedCredential", []any{shop}}, {"Shops", []any{journal.ShopFilter{Limit: 1}}},

@@ -97,7 +97,7 @@ func (g *generator) refusedMoves() {
 func (g *generator) tourOfDisconnect() {
 	ask := journal.Intent{UUID: g.uuid("intent"), Actor: "anna", Act: "disconnect", Account: tourShop.Account, Shop: tourShop.Shop}
 	_, _ = g.call("AppendIntent", ask, journal.AuditEntry{Actor: "anna", Act: "disconnect.asked"})
-	got, err := g.call("PendingIntents", 1000)
+	got, err := g.call("PendingIntents", 1000, []int64(nil))
 	if err != nil {
 		return
 	}
