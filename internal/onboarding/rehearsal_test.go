@@ -17,6 +17,9 @@ func TestRehearsal_Bound(t *testing.T) {
 		return journal.Plan{New: &journal.NewOperation{UUID: uuid.New()}}
 	}
 	r := NewRehearsal(plan, time.Now)
+	if r.limit != 100_000 { // docs/operations.md says so
+		t.Errorf("it remembers %d events", r.limit)
+	}
 	r.limit = 2
 	event := func(n int) Rehearsed {
 		e := journal.Event{Identity: [32]byte{byte(n)}, Kind: journal.Activate, Shop: journal.ShopKey{Account: "a", Shop: fmt.Sprint(n)}}
@@ -34,6 +37,13 @@ func TestRehearsal_Bound(t *testing.T) {
 	}
 	for i := range 100 {
 		event(10 + i)
+	}
+	open := make([]journal.OperationView, 3)
+	for i := range open {
+		open[i] = journal.OperationView{ID: int64(1 + i), Kind: journal.Invite, State: journal.Planned}
+	}
+	if got := r.Deselect(journal.ShopKey{Account: "a", Shop: "deselected"}, journal.Preview{View: journal.ShopView{Open: open}}); got.Cancels != 3 || len(r.canceled) > 2 {
+		t.Errorf("%+v; it remembers %d canceled operations", got, len(r.canceled))
 	}
 	if len(r.seen) > 2 || len(r.byID) > 2 || len(r.byShop) > 2 || len(r.bySubject) > 2 {
 		t.Errorf("it remembers %d events, %d operations, %d shops and %d subjects", len(r.seen), len(r.byID), len(r.byShop), len(r.bySubject))
