@@ -12,7 +12,8 @@ import (
 )
 
 var accounts = []part{
-	{"a name keeps its partner id", func(f *fixture) {
+	// A name keeps its partner id.
+	{"NameKeepsPartnerID", func(f *fixture) {
 		f.ok(f.j.EnsureAccount(f.ctx, account, "partner-1"))
 		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
 		want(f.T, f.j.EnsureAccount(f.ctx, account, "partner-2"), journal.ErrPartnerDiffers)
@@ -24,7 +25,8 @@ var accounts = []part{
 			f.Fatalf("accounts are %+v", got)
 		}
 	}},
-	{"a circuit breaker is replaced", func(f *fixture) {
+	// A circuit breaker is replaced.
+	{"CircuitReplaced", func(f *fixture) {
 		g := journal.Circuit{State: journal.CircuitThrottled, Reason: "too_many_requests", Until: f.clock.now().Add(time.Minute), Count: 3, Since: f.clock.now()}
 		f.ok(f.j.SetCircuit(f.ctx, account, g, nil))
 		want(f.T, f.j.SetCircuit(f.ctx, "nobody", g, nil), journal.ErrNotFound)
@@ -40,7 +42,8 @@ var accounts = []part{
 		f.ok(err)
 		diff(f.T, journal.Circuit{State: journal.CircuitActive}, got[0].Circuit)
 	}},
-	{"a circuit breaker that somebody else has changed is not replaced", func(f *fixture) {
+	// A circuit breaker that somebody else has changed is not replaced.
+	{"CircuitChangedByAnother", func(f *fixture) {
 		open := journal.Circuit{State: journal.CircuitActive}
 		limited := journal.Circuit{State: journal.CircuitThrottled, Reason: "limited", Until: f.clock.now().Add(time.Minute), Since: f.clock.now()}
 		paused := journal.Circuit{State: journal.CircuitPaused, Reason: "operator", Since: f.clock.now()}
@@ -56,7 +59,8 @@ var accounts = []part{
 		f.ok(f.j.SetCircuit(f.ctx, account, open, &paused))
 		want(f.T, f.j.SetCircuit(f.ctx, "nobody", open, &open), journal.ErrNotFound)
 	}},
-	{"a circuit breaker is tried by one", func(f *fixture) {
+	// A circuit breaker is tried by one.
+	{"CircuitTriedByOne", func(f *fixture) {
 		backingOff := journal.Circuit{State: journal.CircuitBackingOff, Reason: "server_faults", Until: f.clock.now().Add(10 * time.Second), Count: 2, Since: f.clock.now().Add(-time.Minute)}
 		f.ok(f.j.SetCircuit(f.ctx, account, backingOff, nil))
 		until := f.clock.now().Add(20 * time.Second)
@@ -85,7 +89,8 @@ var accounts = []part{
 		want(f.T, f.j.ReserveTrial(f.ctx, account, backingOff, until), journal.ErrStale)
 		want(f.T, f.j.ReserveTrial(f.ctx, "nobody", backingOff, until), journal.ErrNotFound)
 	}},
-	{"a trial does not change since when the circuit breaker is not active", func(f *fixture) {
+	// A trial does not change since when the circuit breaker is not active.
+	{"TrialKeepsSince", func(f *fixture) {
 		was := journal.Circuit{State: journal.CircuitBackingOff, Reason: "5xx", Until: f.clock.now(), Since: f.clock.now()}
 		f.ok(f.j.SetCircuit(f.ctx, account, was, nil))
 		f.clock.advance(time.Minute)
@@ -98,7 +103,8 @@ var accounts = []part{
 		f.ok(err)
 		diff(f.T, is, got[0].Circuit)
 	}},
-	{"a trial does not set an unknown time since when the circuit breaker is not active", func(f *fixture) {
+	// A trial does not set an unknown time since when the circuit breaker is not active.
+	{"TrialKeepsUnknownSince", func(f *fixture) {
 		circuit := journal.Circuit{State: journal.CircuitBackingOff, Reason: "5xx", Until: f.clock.now()}
 		f.ok(f.j.SetCircuit(f.ctx, account, circuit, nil))
 		was := circuit
@@ -109,7 +115,8 @@ var accounts = []part{
 		f.ok(err)
 		diff(f.T, circuit, got[0].Circuit)
 	}},
-	{"a changed circuit breaker is signalled", func(f *fixture) {
+	// A changed circuit breaker is signalled.
+	{"CircuitChangeSignalled", func(f *fixture) {
 		signalled(f.j.Changed())
 		f.ok(f.j.SetCircuit(f.ctx, account, journal.Circuit{State: journal.CircuitActive}, nil))
 		if !signalled(f.j.Changed()) {

@@ -10,7 +10,8 @@ import (
 )
 
 var claims = []part{
-	{"a claim tells all that the work needs", func(f *fixture) {
+	// A claim tells all that the work needs.
+	{"Content", func(f *fixture) {
 		e := f.code("s", "e1", "123")
 		e.Time = f.clock.now().Add(-time.Minute)
 		f.ingest(e)
@@ -26,7 +27,8 @@ var claims = []part{
 			f.Fatalf("the journal says %+v", d)
 		}
 	}},
-	{"a claim returns the event of the shop's last invitation", func(f *fixture) {
+	// A claim returns the event of the shop's last invitation.
+	{"LastInvitation", func(f *fixture) {
 		f.ingest(f.code("new", "e0", "122"))
 		f.invited("s", "e1", time.Hour)
 		f.ingest(f.code("s", "e2", "123"))
@@ -38,7 +40,8 @@ var claims = []part{
 			diff(f.T, want, got[0].Invitation)
 		}
 	}},
-	{"the longest due come first", func(f *fixture) {
+	// The longest due come first.
+	{"LongestDueFirst", func(f *fixture) {
 		for i := range 6 {
 			f.ingest(f.address(fmt.Sprint("s", i), fmt.Sprint("e", i), "a@x.test"))
 		}
@@ -64,7 +67,8 @@ var claims = []part{
 			f.Fatalf("claimed %+v", o)
 		}
 	}},
-	{"one claim has them in the order in which they were due", func(f *fixture) {
+	// One claim has them in the order in which they were due.
+	{"DueOrderInOneClaim", func(f *fixture) {
 		for i := range 3 {
 			f.ingest(f.address(fmt.Sprint("s", i), fmt.Sprint("e", i), "a@x.test"))
 			f.clock.advance(time.Second)
@@ -84,7 +88,8 @@ var claims = []part{
 		}
 		diff(f.T, []string{"e2", "e1", "e0", "e0", "e1", "e2"}, order)
 	}},
-	{"kinds and stages are apart", func(f *fixture) {
+	// Kinds and stages are apart.
+	{"KindsAndStages", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@x.test"), f.code("s2", "e2", "1"))
 		f.idle(journal.Invite, journal.Settle)
 		f.idle(journal.Activate, journal.Settle)
@@ -105,8 +110,10 @@ var claims = []part{
 			}
 		}
 	}},
-	{"nothing is claimed twice", testConcurrentClaims},
-	{"what is due is told", func(f *fixture) {
+	// Nothing is claimed twice.
+	{"NoneTwice", testConcurrentClaims},
+	// What is due is told.
+	{"DueSignalled", func(f *fixture) {
 		due := func() []journal.Due {
 			got, err := f.j.Due(f.ctx)
 			f.ok(err)
@@ -133,7 +140,8 @@ var claims = []part{
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Unknown, Due: start.Add(time.Hour)})
 		diff(f.T, []journal.Due{{Account: account, Kind: journal.Activate, Stage: journal.Settle, At: start.Add(time.Hour)}}, due())
 	}},
-	{"a claim that ended fences its holder off", func(f *fixture) {
+	// A claim that ended fences its holder off.
+	{"EndedClaimIsFenced", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		old := f.claimed(journal.Activate, journal.Call)
 		f.clock.advance(2 * time.Minute)
@@ -156,8 +164,10 @@ var claims = []part{
 			f.Fatal("a stale step published")
 		}
 	}},
-	{"leases end by time", testExpire},
-	{"a settle claim ends by itself", func(f *fixture) {
+	// Leases end by time.
+	{"LeaseExpires", testExpire},
+	// A settle claim ends by itself.
+	{"SettleClaimEnds", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Unknown, Attempt: id, End: f.answered(500)})
 		first := f.claimed(journal.Activate, journal.Settle)

@@ -12,7 +12,8 @@ import (
 )
 
 var credentialMoves = []part{
-	{"new credentials become current, with their event, and the earlier ones stay", func(f *fixture) {
+	// New credentials become current, with their event, and the earlier ones stay.
+	{"NewBecomeCurrent", func(f *fixture) {
 		first, o := reviewed(f, "s", time.Hour, true)
 		c := f.current()
 		if c.Credential.Reference != first.Reference || c.State != journal.CredentialVerified || c.Newest != 1 || c.NextVersion != 2 || c.Operation != o.UUID || c.EventID != "e-s" ||
@@ -48,7 +49,8 @@ var credentialMoves = []part{
 			f.Fatalf("after a crash: %+v", got)
 		}
 	}},
-	{"their check goes on where it was, and one that is being made is too late", func(f *fixture) {
+	// Their check goes on where it was, and one that is being made is too late.
+	{"CheckContinues", func(f *fixture) {
 		_, _ = reviewed(f, "s", 0, false)
 		v := f.review()
 		f.endReview(v, journal.ReviewEnd{Answer: journal.ReviewRefused, State: journal.CredentialInvalid, Publish: []journal.Draft{f.reviewEvent(v, 1)}})
@@ -69,7 +71,8 @@ var credentialMoves = []part{
 			f.Fatalf("the check goes on with %+v", again)
 		}
 	}},
-	{"the earlier ones are destroyed at their time, but not before the event is published", func(f *fixture) {
+	// The earlier ones are destroyed at their time, but not before the event is published.
+	{"EarlierDestroyedAfterPublishing", func(f *fixture) {
 		first, o := reviewed(f, "s", time.Hour, true)
 		f.publishAll()
 		m := f.moveOf(f.current(), "m-s")
@@ -92,12 +95,14 @@ var credentialMoves = []part{
 			f.Fatalf("the response is kept: %v, %v", kept, err)
 		}
 	}},
-	{"a process that has not met the account moves its credentials", func(f *fixture) {
+	// A process that has not met the account moves its credentials.
+	{"UnknownAccount", func(f *fixture) {
 		_, _ = reviewed(f, "s", 0, true)
 		f.crash()
 		f.ok(f.j.MoveCredential(f.ctx, f.moveOf(f.current(), "m-s")))
 	}},
-	{"a move of what has changed is refused", func(f *fixture) {
+	// A move of what has changed is refused.
+	{"ChangedMeanwhile", func(f *fixture) {
 		_, _ = reviewed(f, "s", 0, true)
 		_, _ = reviewed(f, "t", 0, true)
 		c := f.current()
@@ -127,7 +132,8 @@ var credentialMoves = []part{
 			f.Fatalf("the shop is %+v: %v", h, err)
 		}
 	}},
-	{"a shop without credentials has none to move", func(f *fixture) {
+	// A shop without credentials has none to move.
+	{"NoCredentials", func(f *fixture) {
 		f.ingest(f.code("s", "e-s", "s"))
 		for _, k := range []journal.ShopKey{shopKey("s"), shopKey("nobody"), {Account: "stranger", Shop: "s"}} {
 			if _, err := f.j.CurrentCredential(f.ctx, k); !errors.Is(err, journal.ErrNotFound) {

@@ -10,7 +10,8 @@ import (
 )
 
 var emails = []part{
-	{"an address gets one e-mail within its cool-down", func(f *fixture) {
+	// An address gets one e-mail within its cool-down.
+	{"OneEmailPerCoolDown", func(f *fixture) {
 		f.ingest(f.address("a", "e1", "same@x.test"), f.address("b", "e2", "same@x.test"), f.address("c", "e3", "other@x.test"))
 		ops := f.claim(journal.Invite, journal.Call, 10)
 		began := f.clock.now()
@@ -32,7 +33,8 @@ var emails = []part{
 			f.Fatalf("after the cool-down: %v", err)
 		}
 	}},
-	{"what certainly sent no e-mail begins no cool-down", func(f *fixture) {
+	// What certainly sent no e-mail begins no cool-down.
+	{"NothingSentNoCoolDown", func(f *fixture) {
 		for name, end := range map[string]*journal.AttemptEnd{
 			"not sent": {NotSent: true, Outcome: "not_executed"}, "refused": {Answered: true, Status: 422, Outcome: "refused"}, "limited": {Answered: true, Status: 429, Outcome: "limited"},
 		} {
@@ -47,7 +49,8 @@ var emails = []part{
 			}
 		}
 	}},
-	{"an unknown outcome begins a cool-down, but not for its own operation", func(f *fixture) {
+	// An unknown outcome begins a cool-down, but not for its own operation.
+	{"UnknownOutcomeBeginsCoolDown", func(f *fixture) {
 		f.ingest(f.address("a", "e1", "same@x.test"), f.address("b", "e2", "same@x.test"))
 		ops := f.claim(journal.Invite, journal.Call, 10)
 		began := f.clock.now()
@@ -62,7 +65,8 @@ var emails = []part{
 		f.clock.advance(time.Minute - time.Second)
 		f.wantCooling(ops[1], began, false)
 	}},
-	{"an address is found under every look-up key, within its account", func(f *fixture) {
+	// An address is found under every look-up key, within its account.
+	{"EveryLookupKey", func(f *fixture) {
 		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
 		f.ingest(f.address("a", "e1", "same@x.test"), f.address("b", "e2", "same@x.test"),
 			MakeEvent(f.T, f.keys, journal.Invite, journal.ShopKey{Account: "second", Shop: "c"}, "e3", "same@x.test", f.clock.now()))
@@ -86,7 +90,8 @@ var emails = []part{
 			f.Fatalf("another account: %v", err)
 		}
 	}},
-	{"attempts without a rule keep no address and are not refused", func(f *fixture) {
+	// Attempts without a rule keep no address and are not refused.
+	{"NoRule", func(f *fixture) {
 		f.ingest(f.address("a", "e1", "same@x.test"), f.address("b", "e2", "same@x.test"), f.address("c", "e3", "same@x.test"))
 		ops := f.claim(journal.Invite, journal.Call, 10)
 		f.send(ops[0])
@@ -95,7 +100,8 @@ var emails = []part{
 		}
 		f.send(ops[2])
 	}},
-	{"of those that are sent at the same moment one is let through", func(f *fixture) {
+	// Of those that are sent at the same moment one is let through.
+	{"ConcurrentSends", func(f *fixture) {
 		// Several addresses: requests that arrive during the first write are committed
 		// together.
 		const addresses, shops = 6, 6
@@ -129,7 +135,8 @@ var emails = []part{
 			f.Errorf("%d of %d addresses got an e-mail", len(sent), addresses)
 		}
 	}},
-	{"a plan puts a planned operation behind its own", func(f *fixture) {
+	// A plan puts a planned operation behind its own.
+	{"PlanBehindItsOwn", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		o := f.claimed(journal.Invite, journal.Call)
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Planned, Behind: true, Due: f.clock.now().Add(time.Hour), Reason: "address_cool_down"})

@@ -39,7 +39,8 @@ func (f *fixture) letterOf(shop journal.ShopKey, key string) int64 {
 }
 
 var erasures = []part{
-	{"an erased shop keeps what recognizes an event, and nothing personal", func(f *fixture) {
+	// An erased shop keeps what recognizes an event, and nothing personal.
+	{"ErasedShop", func(f *fixture) {
 		invite := f.address("s", "e-invite", "a@x.test")
 		f.ingest(invite)
 		f.finish(f.claimed(journal.Invite, journal.Call))
@@ -107,7 +108,8 @@ var erasures = []part{
 		f.idle(journal.Invite, journal.Call)
 		f.idle(journal.Activate, journal.Call)
 	}},
-	{"an erasure erases rows once, and does not end before its further steps", func(f *fixture) {
+	// An erasure erases rows once, and does not end before its further steps.
+	{"RowsErasedOnce", func(f *fixture) {
 		f.ingest(f.address("s", "e", "a@x.test"))
 		f.finish(f.claimed(journal.Invite, journal.Call))
 		i := f.disconnecting()
@@ -129,7 +131,8 @@ var erasures = []part{
 			f.Fatalf("the responses are %v, %v", kept, err)
 		}
 	}},
-	{"details about a pruned operation are erased", func(f *fixture) {
+	// Details about a pruned operation are erased.
+	{"PrunedOperation", func(f *fixture) {
 		old := f.invitedAgain(2)[0].UUID
 		f.publish(f.pending()...)
 		f.ok(f.j.AppendAudit(f.ctx, journal.AuditEntry{Act: "close.asked", Subject: old.String(), Detail: "Ivan called"}, journal.AuditEntry{Act: "close.asked", Subject: uuid.NewString(), Detail: "stays"}))
@@ -156,7 +159,8 @@ var erasures = []part{
 			f.Fatalf("%d details are erased: %v, and the trail ends with %+v", n, erased, last)
 		}
 	}},
-	{"an operation that runs again has the code of its new event", func(f *fixture) {
+	// An operation that runs again has the code of its new event.
+	{"RunAgainHasNewCode", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Done, Reason: "refused", Attempt: id, End: f.answered(400)})
 		f.eraseShop(f.disconnecting(), journal.Disconnect{At: f.clock.now()})
@@ -170,7 +174,8 @@ var erasures = []part{
 			f.Fatalf("claimed %+v", got)
 		}
 	}},
-	{"the bytes of what was erased can be removed", func(f *fixture) {
+	// The bytes of what was erased can be removed.
+	{"BytesRemoved", func(f *fixture) {
 		f.ingest(f.address("s", "e", strings.Repeat("a", 100)+"@x.test"))
 		f.finish(f.claimed(journal.Invite, journal.Call))
 		i := f.disconnecting()

@@ -28,7 +28,8 @@ func (f *fixture) importOf(i journal.PendingIntent, shop, merchant string, versi
 }
 
 var imports = []part{
-	{"an imported shop is active, and goes on like any other", func(f *fixture) {
+	// An imported shop is active, and goes on like any other.
+	{"ImportedShopIsActive", func(f *fixture) {
 		i := f.importing()
 		x := f.importOf(i, "s", "m-s", 1)
 		_, err := f.j.ImportShop(f.ctx, x)
@@ -60,7 +61,8 @@ var imports = []part{
 		f.ok(err)
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done, Credential: f.credential(o, 2, "m-s"), Verified: true, Active: &journal.ActiveUpdate{At: f.clock.now()}})
 	}},
-	{"an import is published with the shop's sequence", func(f *fixture) {
+	// An import is published with the shop's sequence.
+	{"Sequence", func(f *fixture) {
 		reviewed(f, "s", 0, true)
 		d := f.disconnecting()
 		_, err := f.disconnect(d, &journal.Disconnect{At: f.clock.now(), Reason: "disconnected"})
@@ -80,7 +82,8 @@ var imports = []part{
 			f.Fatalf("output is %+v", out)
 		}
 	}},
-	{"a store may have numbered an import higher", func(f *fixture) {
+	// A store may have numbered an import higher.
+	{"HigherVersionInStore", func(f *fixture) {
 		i := f.importing()
 		_, err := f.j.ImportShop(f.ctx, f.importOf(i, "s", "m-s", 3))
 		f.ok(err)
@@ -89,7 +92,8 @@ var imports = []part{
 			f.Fatalf("the next version is %d", o.NextVersion)
 		}
 	}},
-	{"an import that cannot be is nothing", func(f *fixture) {
+	// An import that cannot be is nothing.
+	{"InvalidImport", func(f *fixture) {
 		reviewed(f, "s", 0, true)
 		i := f.importing()
 		for _, x := range []struct {

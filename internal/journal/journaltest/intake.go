@@ -12,14 +12,16 @@ import (
 )
 
 var intake = []part{
-	{"positions begin once", func(f *fixture) {
+	// Positions begin once.
+	{"PositionsBeginOnce", func(f *fixture) {
 		f.ok(f.j.InitPositions(f.ctx, []journal.Position{{Topic: topic, Partition: 0, Next: 99}, {Topic: topic, Partition: 1, Next: 7}, {Topic: "other", Partition: 0, Next: 1}}))
 		f.crash()
 		got, err := f.j.Positions(f.ctx)
 		f.ok(err)
 		diff(f.T, []journal.Position{{Topic: "other", Partition: 0, Next: 1}, {Topic: topic, Partition: 0, Next: 0}, {Topic: topic, Partition: 1, Next: 7}}, got)
 	}},
-	{"a position knows the batch behind it", func(f *fixture) {
+	// A position knows the batch behind it.
+	{"BatchMark", func(f *fixture) {
 		behind := func(when string, want *journal.BatchMark) {
 			f.Helper()
 			got, err := f.j.Positions(f.ctx)
@@ -55,7 +57,8 @@ var intake = []part{
 		f.ok(f.j.ResetPositions(f.ctx, []journal.Position{{Topic: topic, Next: 1}}))
 		behind("set back", nil)
 	}},
-	{"an event without a time has none in the view of its shop", func(f *fixture) {
+	// An event without a time has none in the view of its shop.
+	{"EventWithoutTime", func(f *fixture) {
 		e := f.address("s", "e1", "a@x.test")
 		e.Time = time.Time{}
 		f.ingest(e)
@@ -69,7 +72,8 @@ var intake = []part{
 			f.Errorf("%+v", got)
 		}
 	}},
-	{"a batch begins where the journal stands", func(f *fixture) {
+	// A batch begins where the journal stands.
+	{"BatchBeginsAtPosition", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@x.test"))
 		e := f.address("s2", "e2", "b@x.test")
 		for name, b := range map[string]journal.Batch{
@@ -90,7 +94,8 @@ var intake = []part{
 		}
 		f.ingest(e)
 	}},
-	{"of two batches for one place one is taken", func(f *fixture) {
+	// Of two batches for one place one is taken.
+	{"ConcurrentBatches", func(f *fixture) {
 		var wg sync.WaitGroup
 		errs := make([]error, 8)
 		for i := range errs {
@@ -112,7 +117,8 @@ var intake = []part{
 			f.Fatalf("%d batches taken, %d events", taken, s.Events)
 		}
 	}},
-	{"an event is taken once", func(f *fixture) {
+	// An event is taken once.
+	{"EventOnce", func(f *fixture) {
 		e := f.address("s", "e1", "a@x.test")
 		diff(f.T, journal.Ingested{Accepted: 1, Repeated: 1, Known: []int{1}}, f.ingest(e, e))
 		f.crash()
@@ -121,7 +127,8 @@ var intake = []part{
 			f.Fatalf("stats are %+v", s)
 		}
 	}},
-	{"an id with other content is a dead letter", func(f *fixture) {
+	// An id with other content is a dead letter.
+	{"ReusedID", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		diff(f.T, journal.Ingested{Reused: 1, Known: []int{0}}, f.ingest(f.address("s", "e1", "b@x.test")))
 		ls, err := f.j.DeadLetters(f.ctx, journal.DeadLetterFilter{Limit: 10})
@@ -133,7 +140,8 @@ var intake = []part{
 			f.Fatalf("outbox is %+v", out)
 		}
 	}},
-	{"a digest under an older key is recognised", func(f *fixture) {
+	// A digest under an older key is recognised.
+	{"DigestUnderOlderKey", func(f *fixture) {
 		e := f.address("s", "e1", "a@x.test")
 		f.ingest(e)
 		// As after a rotation: a new primary's digest stands first.
@@ -154,7 +162,8 @@ var intake = []part{
 			f.Fatalf("the planner saw %+v", seen)
 		}
 	}},
-	{"past a bound dead letters keep position and digest", func(f *fixture) {
+	// Past a bound dead letters keep position and digest.
+	{"DeadLetterBound", func(f *fixture) {
 		sealed, err := f.keys.Seal([]byte("record"), "letter")
 		f.ok(err)
 		size := int64(len(sealed))
@@ -196,7 +205,8 @@ var intake = []part{
 		}
 		diff(f.T, "-k-k--kk", string(marks))
 	}},
-	{"a dead letter that was rolled back leaves room for a record", func(f *fixture) {
+	// A dead letter that was rolled back leaves room for a record.
+	{"RolledBackDeadLetter", func(f *fixture) {
 		sealed, err := f.keys.Seal([]byte("record"), "letter")
 		f.ok(err)
 		take := func(events ...journal.Event) (journal.Ingested, error) {
@@ -228,7 +238,8 @@ var intake = []part{
 		f.ok(err)
 		diff(f.T, journal.Ingested{}, got)
 	}},
-	{"a dead letter that was pruned leaves room for a record", func(f *fixture) {
+	// A dead letter that was pruned leaves room for a record.
+	{"PrunedDeadLetter", func(f *fixture) {
 		sealed, err := f.keys.Seal([]byte("record"), "letter")
 		f.ok(err)
 		take := func() journal.Ingested {
@@ -257,7 +268,8 @@ var intake = []part{
 		}
 		diff(f.T, journal.Ingested{}, take())
 	}},
-	{"dead letters are found by their shop", func(f *fixture) {
+	// Dead letters are found by their shop.
+	{"DeadLettersOfShop", func(f *fixture) {
 		b := f.batch()
 		for i, l := range []journal.DeadLetter{
 			{Shop: journal.ShopKey{Account: "main", Shop: "s-1"}, Key: "other"},
@@ -289,7 +301,8 @@ var intake = []part{
 		diff(f.T, []int64{4}, offsets("s-2", 10))
 		diff(f.T, []int64(nil), offsets("s-3", 10))
 	}},
-	{"dead letters are found by reason, topic, time and number", func(f *fixture) {
+	// Dead letters are found by reason, topic, time and number.
+	{"DeadLetterFilter", func(f *fixture) {
 		letter := func(i int, reason string) journal.DeadLetter {
 			return journal.DeadLetter{Offset: int64(i), Reason: reason,
 				Announce: MakeDraft(uuid.NewSHA1(uuid.Nil, fmt.Append(nil, i)), schemas.TypeDeadLetter, journal.ShopKey{})}
@@ -326,7 +339,8 @@ var intake = []part{
 		diff(f.T, []int64{2}, offsets(journal.DeadLetterFilter{ID: ls[0].ID}))
 		diff(f.T, []int64{0}, offsets(journal.DeadLetterFilter{Reason: "missing", Before: ls[0].ID}))
 	}},
-	{"dead letters are kept and announced", func(f *fixture) {
+	// Dead letters are kept and announced.
+	{"DeadLetterEvent", func(f *fixture) {
 		sealed, err := f.keys.Seal([]byte("record"), "letter")
 		f.ok(err)
 		b := f.batch()
@@ -370,7 +384,8 @@ var intake = []part{
 			f.Fatalf("stats are %+v", s)
 		}
 	}},
-	{"an empty batch moves the position and leaves nothing else", func(f *fixture) {
+	// An empty batch moves the position and leaves nothing else.
+	{"EmptyBatch", func(f *fixture) {
 		before := stats(f)
 		b := journal.Batch{Topic: topic, From: 0, Next: 5000}
 		for i := range 1000 {
@@ -385,7 +400,8 @@ var intake = []part{
 		_, err = f.j.Shop(f.ctx, shopKey("stranger1"))
 		want(f.T, err, journal.ErrNotFound)
 	}},
-	{"an unknown account fails the batch", func(f *fixture) {
+	// An unknown account fails the batch.
+	{"UnknownAccount", func(f *fixture) {
 		e := MakeEvent(f.T, f.keys, journal.Invite, journal.ShopKey{Account: "unknown", Shop: "s"}, "e", "a@x.test", f.clock.now())
 		_, err := f.j.Ingest(f.ctx, journal.Batch{Topic: topic, From: 0, Next: 2, Events: []journal.Event{f.address("s", "e1", "a@x.test"), e}})
 		want(f.T, err, journal.ErrNotFound)
@@ -394,7 +410,8 @@ var intake = []part{
 		}
 		f.ingest(f.address("s", "e1", "a@x.test"))
 	}},
-	{"deselected shops lose what was never sent", testDeselected},
+	// Deselected shops lose what was never sent.
+	{"DeselectedShop", testDeselected},
 }
 
 func testDeselected(f *fixture) {

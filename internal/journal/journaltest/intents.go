@@ -61,7 +61,8 @@ func inAttention(f *fixture, code string) journal.ClaimedOperation {
 }
 
 var intents = []part{
-	{"the newest result of an operation is queued again, with its bytes", func(f *fixture) {
+	// The newest result of an operation is queued again, with its bytes.
+	{"ResultReissued", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		o := f.claimed(journal.Invite, journal.Call)
 		f.asked(o.UUID, "reissue")
@@ -83,7 +84,8 @@ var intents = []part{
 		diff(f.T, before[1].Message, after[0].Message)
 		diff(f.T, before[1].MAC, after[0].MAC)
 	}},
-	{"an intent waits, with the operation as it stands", func(f *fixture) {
+	// An intent waits, with the operation as it stands.
+	{"Queued", func(f *fixture) {
 		o := inAttention(f, "1")
 		signalled(f.j.IntentsChanged())
 		i := f.asked(o.UUID, "enter")
@@ -106,7 +108,8 @@ var intents = []part{
 			f.Fatalf("the audit is %v", a)
 		}
 	}},
-	{"an intent is performed by a process that has claimed nothing", func(f *fixture) {
+	// An intent is performed by a process that has claimed nothing.
+	{"OtherProcess", func(f *fixture) {
 		o := inAttention(f, "1")
 		f.asked(o.UUID, "enter")
 		f.crash()
@@ -116,7 +119,8 @@ var intents = []part{
 			Active: &journal.ActiveUpdate{At: f.clock.now()},
 		})
 	}},
-	{"an intent tells whether others of its kind are queued", func(f *fixture) {
+	// An intent tells whether others of its kind are queued.
+	{"OthersQueued", func(f *fixture) {
 		o := inAttention(f, "1")
 		f.asked(o.UUID, "probe")
 		f.ingest(f.code("s", "e2", "2"))
@@ -130,7 +134,8 @@ var intents = []part{
 			f.Fatalf("a newer code is queued: %+v", x)
 		}
 	}},
-	{"what an intent is about must be there", func(f *fixture) {
+	// What an intent is about must be there.
+	{"SubjectMustExist", func(f *fixture) {
 		want(f.T, f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "close", Operation: uuid.New()}, journal.AuditEntry{Act: "never"}), journal.ErrNotFound)
 		want(f.T, f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: "nobody"}, journal.AuditEntry{Act: "never"}), journal.ErrNotFound)
 		if err := f.j.AppendIntent(f.ctx, journal.Intent{Act: "pause", Account: account}, journal.AuditEntry{Act: "never"}); err == nil {
@@ -148,7 +153,8 @@ var intents = []part{
 			f.Fatalf("the audit is %v", a)
 		}
 	}},
-	{"an intent ends once, with its effect", func(f *fixture) {
+	// An intent ends once, with its effect.
+	{"EndsOnce", func(f *fixture) {
 		o := inAttention(f, "1")
 		f.asked(o.UUID, "close")
 		got := f.pendingIntent()
@@ -169,7 +175,8 @@ var intents = []part{
 			f.Fatalf("the audit is %v", a)
 		}
 	}},
-	{"an intent that has ended has no second effect", func(f *fixture) {
+	// An intent that has ended has no second effect.
+	{"NoSecondEffect", func(f *fixture) {
 		o := inAttention(f, "1")
 		f.asked(o.UUID, "close")
 		got := f.pendingIntent()
@@ -186,7 +193,8 @@ var intents = []part{
 			f.Error("an intent ended as waiting")
 		}
 	}},
-	{"an operation that moved on leaves the intent waiting", func(f *fixture) {
+	// An operation that moved on leaves the intent waiting.
+	{"OperationMovedOn", func(f *fixture) {
 		o := inAttention(f, "1")
 		f.asked(o.UUID, "close")
 		got := f.pendingIntent()
@@ -203,7 +211,8 @@ var intents = []part{
 			f.Fatalf("the audit is %v", acts(f))
 		}
 	}},
-	{"a circuit breaker is changed with the intent's end", func(f *fixture) {
+	// A circuit breaker is changed with the intent's end.
+	{"CircuitChanged", func(f *fixture) {
 		i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "pause", Account: account}
 		f.ok(f.j.AppendIntent(f.ctx, i, journal.AuditEntry{Act: "pause.asked"}))
 		got := f.pendingIntent()
@@ -228,7 +237,8 @@ var intents = []part{
 			f.Fatalf("the intents are %+v", list)
 		}
 	}},
-	{"an answer entered by hand is the operation's", func(f *fixture) {
+	// An answer entered by hand is the operation's.
+	{"EnteredResponse", func(f *fixture) {
 		o := inAttention(f, "1")
 		older := inAttention(f, "2")
 		f.asked(o.UUID, "enter")
@@ -262,7 +272,8 @@ var intents = []part{
 			f.Fatalf("the operation is %+v", x)
 		}
 	}},
-	{"intents are bounded, and read from their end", func(f *fixture) {
+	// Intents are bounded, and read from their end.
+	{"Pages", func(f *fixture) {
 		ask := func(k int) error {
 			return f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "pause", Account: account, Note: fmt.Sprint(k)}, journal.AuditEntry{Act: "asked"})
 		}

@@ -9,7 +9,8 @@ import (
 )
 
 var lanes = []part{
-	{"a shop has one operation at a time, in order", func(f *fixture) {
+	// A shop has one operation at a time, in order.
+	{"OneAtATime", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"), f.code("s", "e2", "2"), f.address("s", "e3", "a@x.test"), f.code("s", "e4", "4"))
 		for i, kind := range []journal.Kind{journal.Activate, journal.Activate, journal.Invite, journal.Activate} {
 			other := journal.Invite + journal.Activate - kind
@@ -22,13 +23,15 @@ var lanes = []part{
 			f.finish(o)
 		}
 	}},
-	{"shops do not wait for each other", func(f *fixture) {
+	// Shops do not wait for each other.
+	{"ShopsAreIndependent", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@x.test"), f.address("s2", "e2", "a@x.test"), f.address("s1", "e3", "b@x.test"))
 		if got := f.claim(journal.Invite, journal.Call, 10); len(got) != 2 {
 			f.Fatalf("claimed %d, want one of each shop", len(got))
 		}
 	}},
-	{"shops of two accounts are two", func(f *fixture) {
+	// Shops of two accounts are two.
+	{"AccountsAreIndependent", func(f *fixture) {
 		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
 		second := journal.ShopKey{Account: "second", Shop: "s"}
 		f.ingest(f.code("s", "e1", "1"), MakeEvent(f.T, f.keys, journal.Activate, second, "e2", "1", f.clock.now()))
@@ -41,7 +44,8 @@ var lanes = []part{
 			f.Fatalf("claimed %+v", got)
 		}
 	}},
-	{"what holds the lane", func(f *fixture) {
+	// What holds the lane.
+	{"HoldersOfLane", func(f *fixture) {
 		// Brings the first of two operations into each state.
 		states := []struct {
 			to    journal.State
@@ -72,7 +76,8 @@ var lanes = []part{
 			}
 		}
 	}},
-	{"who comes back to a lane that is taken queues up", func(f *fixture) {
+	// Who comes back to a lane that is taken queues up.
+	{"LaneTaken", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Attempt: id, End: f.answered(500)})
 		f.ingest(f.code("s", "e2", "2"))
@@ -85,7 +90,8 @@ var lanes = []part{
 			f.Fatalf("claimed %+v", again)
 		}
 	}},
-	{"a run that starts again queues up", func(f *fixture) {
+	// A run that starts again queues up.
+	{"RunAgainQueues", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		first := f.claimed(journal.Activate, journal.Call)
 		f.finish(first)
@@ -98,7 +104,8 @@ var lanes = []part{
 			f.Fatalf("claimed %+v", again)
 		}
 	}},
-	{"a run that starts again comes after what was there before", func(f *fixture) {
+	// A run that starts again comes after what was there before.
+	{"RunAgainIsLast", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		f.finish(f.claimed(journal.Activate, journal.Call))
 		f.ingest(f.address("s", "e2", "a@x.test"), f.code("s", "e3", "3"), f.code("s", "e4", "1"), f.code("s", "e5", "5"))
@@ -110,7 +117,8 @@ var lanes = []part{
 			f.finish(o)
 		}
 	}},
-	{"a late receipt does not start a second call", func(f *fixture) {
+	// A late receipt does not start a second call.
+	{"LateResponseSendsNothing", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Doubt: true})
 		f.ingest(f.code("s", "e2", "2"), f.code("s", "e3", "3"))
@@ -127,7 +135,8 @@ var lanes = []part{
 			f.Fatalf("claimed %+v", third)
 		}
 	}},
-	{"an invitation knows of an activation before its end, and lets codes go first", func(f *fixture) {
+	// An invitation knows of an activation before its end, and lets codes go first.
+	{"CodesGoFirst", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.ingest(f.address("s", "e2", "a@x.test"))
 		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
@@ -165,7 +174,8 @@ var lanes = []part{
 			f.Fatalf("claimed %+v", other)
 		}
 	}},
-	{"an invitation that begins again is canceled by a choice in the same transaction", func(f *fixture) {
+	// An invitation that begins again is canceled by a choice in the same transaction.
+	{"DeselectedInSameTransaction", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		o := f.claimed(journal.Invite, journal.Call)
 		f.finish(o)
@@ -182,7 +192,8 @@ var lanes = []part{
 		}
 		f.wantState(o.UUID, journal.Superseded)
 	}},
-	{"no invitation passes the codes that the planner does not see", func(f *fixture) {
+	// No invitation passes the codes that the planner does not see.
+	{"UnseenCodesGoFirst", func(f *fixture) {
 		const n = 70 // more than the planner sees
 		var es []journal.Event
 		for i := range n {
@@ -208,7 +219,8 @@ var lanes = []part{
 			f.Fatalf("claimed %s", o.EventID)
 		}
 	}},
-	{"a long lane keeps its order", func(f *fixture) {
+	// A long lane keeps its order.
+	{"LongLane", func(f *fixture) {
 		const n = 200
 		var es []journal.Event
 		for i := range n {

@@ -10,7 +10,8 @@ import (
 )
 
 var outbox = []part{
-	{"events are frozen in the order of their commits", func(f *fixture) {
+	// Events are frozen in the order of their commits.
+	{"CommitOrder", func(f *fixture) {
 		var want []string
 		for i := range 3 {
 			for _, shop := range []string{"s1", "s2"} {
@@ -39,7 +40,8 @@ var outbox = []part{
 		}
 		diff(f.T, []schemas.Header{{Key: "ce_id", Value: []byte(out[0].Event.String())}, {Key: "ce_empty"}}, out[0].Message.Headers)
 	}},
-	{"pages are bounded", func(f *fixture) {
+	// Pages are bounded.
+	{"Pages", func(f *fixture) {
 		fill(f, 10)
 		all := pending(f)
 		page := func(after int64, limit, bytes, want int) []journal.OutboxRow {
@@ -60,7 +62,8 @@ var outbox = []part{
 		}
 		page(all[9].Row, 10, 1<<20, 0)
 	}},
-	{"what was published is off the queue", func(f *fixture) {
+	// What was published is off the queue.
+	{"PublishedLeaves", func(f *fixture) {
 		fill(f, 5)
 		all := pending(f)
 		f.ok(f.j.MarkPublished(f.ctx, []journal.Published{{Row: all[0].Row, Partition: 3, Offset: 70}, {Row: all[1].Row, Partition: 3, Offset: -1}, {Row: all[3].Row}}))
@@ -83,7 +86,8 @@ var outbox = []part{
 			f.Fatalf("output is %+v", o)
 		}
 	}},
-	{"published again is the same event in a later row", func(f *fixture) {
+	// Published again is the same event in a later row.
+	{"PublishedAgain", func(f *fixture) {
 		fill(f, 3)
 		all := pending(f)
 		f.ok(f.j.MarkPublished(f.ctx, []journal.Published{{Row: all[0].Row, Partition: 1, Offset: 10}, {Row: all[1].Row}, {Row: all[2].Row}}))
@@ -107,7 +111,8 @@ var outbox = []part{
 			f.Fatalf("outbox is %+v", more)
 		}
 	}},
-	{"an id has one content", func(f *fixture) {
+	// An id has one content.
+	{"OneContentPerID", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		d := f.draft(o, "a")
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "r", Attempt: id, End: f.answered(200), Publish: []journal.Draft{d}})
@@ -126,7 +131,8 @@ var outbox = []part{
 			f.Fatalf("output is %+v", h.Output)
 		}
 	}},
-	{"what cannot be frozen leaves nothing", func(f *fixture) {
+	// What cannot be frozen leaves nothing.
+	{"InvalidEvent", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		bad := f.draft(o, "bad")
 		bad.Freeze = func(int64) (schemas.Message, error) { return schemas.Message{}, fmt.Errorf("too large") }

@@ -37,7 +37,8 @@ func (f *fixture) free(p journal.Permit, want int, next time.Duration) {
 }
 
 var permits = []part{
-	{"a permit comes back a whole window after its answer, not a part of a microsecond before", func(f *fixture) {
+	// A permit comes back a whole window after its answer, not a part of a microsecond before.
+	{"WholeWindowInMicroseconds", func(f *fixture) {
 		p := journal.Permit{RateLimit: "x", Limit: 1, Window: time.Second}
 		id, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{p}})
 		f.ok(err)
@@ -53,7 +54,8 @@ var permits = []part{
 			f.Fatalf("%d permits after a window, %d after it", n, later)
 		}
 	}},
-	{"a permit comes back a window after the answer", func(f *fixture) {
+	// A permit comes back a window after the answer.
+	{"WindowAfterResponse", func(f *fixture) {
 		p := narrow(2)
 		f.free(p, 2, 0)
 		a, b := f.mustCheck(p), f.mustCheck(p)
@@ -75,7 +77,8 @@ var permits = []part{
 		f.mustCheck(p)
 		f.free(p, 0, 4*time.Second)
 	}},
-	{"a request whose permit makes no sense does not have others of its transaction pass the limit", func(f *fixture) {
+	// A request whose permit makes no sense does not have others of its transaction pass the limit.
+	{"InvalidPermitInTransaction", func(f *fixture) {
 		p := narrow(1)
 		f.ok(f.j.EndAttempt(f.ctx, f.mustCheck(p), *f.answered(200)))
 		f.clock.advance(time.Second)
@@ -92,7 +95,8 @@ var permits = []part{
 			f.Fatalf("errors are %v", errs)
 		}
 	}},
-	{"a ledger that one transaction has filled says when a permit is back", func(f *fixture) {
+	// A ledger that one transaction has filled says when a permit is back.
+	{"FullLimitNext", func(f *fixture) {
 		p := narrow(3)
 		f.ok(f.j.EndAttempt(f.ctx, f.mustCheck(p), *f.answered(200)))
 		f.clock.advance(10 * time.Second)
@@ -113,7 +117,8 @@ var permits = []part{
 			}
 		}
 	}},
-	{"a permit that makes no sense is refused, and changes nothing", func(f *fixture) {
+	// A permit that makes no sense is refused, and changes nothing.
+	{"InvalidPermit", func(f *fixture) {
 		p := narrow(1)
 		f.mustCheck(p)
 		senseless := p
@@ -126,7 +131,8 @@ var permits = []part{
 		}
 		f.free(p, 0, 100*time.Second)
 	}},
-	{"what was not sent comes back at once", func(f *fixture) {
+	// What was not sent comes back at once.
+	{"NotSentReturns", func(f *fixture) {
 		p := narrow(1)
 		id := f.mustCheck(p)
 		f.free(p, 0, 100*time.Second)
@@ -137,14 +143,16 @@ var permits = []part{
 		}
 		f.free(p, 1, 0)
 	}},
-	{"without an answer slack and a window pass", func(f *fixture) {
+	// Without an answer slack and a window pass.
+	{"NoResponse", func(f *fixture) {
 		p := narrow(1)
 		id := f.mustCheck(p)
 		f.clock.advance(3 * time.Second)
 		f.ok(f.j.EndAttempt(f.ctx, id, journal.AttemptEnd{At: f.clock.now()}))
 		f.free(p, 0, 90*time.Second)
 	}},
-	{"without an end the deadline, slack and a window pass", func(f *fixture) {
+	// Without an end the deadline, slack and a window pass.
+	{"NoEnd", func(f *fixture) {
 		p := narrow(1)
 		f.mustCheck(p)
 		f.clock.advance(100*time.Second - time.Microsecond)
@@ -152,7 +160,8 @@ var permits = []part{
 		f.clock.advance(time.Microsecond)
 		f.free(p, 1, 0)
 	}},
-	{"two ledgers give both or none", func(f *fixture) {
+	// Two ledgers give both or none.
+	{"TwoLimits", func(f *fixture) {
 		p, egress := narrow(5), journal.Permit{RateLimit: "egress", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
 		f.mustCheck(p, egress)
 		_, err := f.check(p, egress)
@@ -164,7 +173,8 @@ var permits = []part{
 		f.mustCheck(p)
 		f.free(p, 3, 0)
 	}},
-	{"two ledgers wait the longer slack of an attempt, before a restart and after", func(f *fixture) {
+	// Two ledgers wait the longer slack of an attempt, before a restart and after.
+	{"LongerSlack", func(f *fixture) {
 		p, egress := narrow(1), journal.Permit{RateLimit: "egress", Limit: 1, Window: 30 * time.Second, Slack: 2 * time.Minute}
 		f.mustCheck(p, egress)
 		f.free(p, 0, 160*time.Second)
@@ -172,7 +182,8 @@ var permits = []part{
 		f.crash()
 		f.free(p, 0, 160*time.Second)
 	}},
-	{"a step that fails gives them back", func(f *fixture) {
+	// A step that fails gives them back.
+	{"FailedStep", func(f *fixture) {
 		p := narrow(3)
 		f.ingest(f.code("s", "e1", "1"))
 		o := f.claimed(journal.Activate, journal.Call)
@@ -182,7 +193,8 @@ var permits = []part{
 		want(f.T, err, journal.ErrStale)
 		f.free(p, 3, 0)
 	}},
-	{"a restart knows them", func(f *fixture) {
+	// A restart knows them.
+	{"Restart", func(f *fixture) {
 		p := narrow(5)
 		answered, lost, unsent, open := f.mustCheck(p), f.mustCheck(p), f.mustCheck(p), f.mustCheck(p)
 		f.clock.advance(2 * time.Second)
@@ -204,7 +216,8 @@ var permits = []part{
 		f.ok(f.j.EndAttempt(f.ctx, open, *f.answered(200)))
 		f.free(p, 0, 30*time.Second) // an end that comes late is an end
 	}},
-	{"one that ended late is known to a restart", func(f *fixture) {
+	// One that ended late is known to a restart.
+	{"LateEndAfterRestart", func(f *fixture) {
 		p := narrow(1)
 		id := f.mustCheck(p)
 		f.clock.advance(3 * time.Hour) // a process that was stopped
@@ -212,7 +225,8 @@ var permits = []part{
 		f.crash()
 		f.free(p, 0, 30*time.Second)
 	}},
-	{"a long deadline is known to a restart", func(f *fixture) {
+	// A long deadline is known to a restart.
+	{"LongDeadlineAfterRestart", func(f *fixture) {
 		p := narrow(1)
 		_, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Hour, Deadline: time.Hour, Permits: []journal.Permit{p}})
 		f.ok(err)
@@ -220,14 +234,16 @@ var permits = []part{
 		f.crash()
 		f.free(p, 0, 10*time.Minute+90*time.Second)
 	}},
-	{"a limit can be changed", func(f *fixture) {
+	// A limit can be changed.
+	{"ChangedLimit", func(f *fixture) {
 		f.mustCheck(narrow(3))
 		f.mustCheck(narrow(3))
 		f.free(narrow(1), 0, 100*time.Second)
 		f.free(narrow(10), 8, 0)
 		f.free(narrow(0), 0, 30*time.Second)
 	}},
-	{"no window ever holds more than the limit", testWindows},
+	// No window ever holds more than the limit.
+	{"NeverAboveLimit", testWindows},
 }
 
 // testWindows makes attempts as fast as permitted, with responses, losses and crashes, and

@@ -11,7 +11,8 @@ import (
 )
 
 var plans = []part{
-	{"each exit is remembered", func(f *fixture) {
+	// Each exit is remembered.
+	{"Exits", func(f *fixture) {
 		id := uuid.NewSHA1(uuid.Nil, []byte("answer"))
 		step := 0
 		f.plan = func(e journal.Event, v journal.ShopView) journal.Plan {
@@ -48,8 +49,10 @@ var plans = []part{
 			f.Fatalf("the first event is %+v", e)
 		}
 	}},
-	{"the planner sees the shop", testPlannerSees},
-	{"a code is found whichever shop has it", func(f *fixture) {
+	// The planner sees the shop.
+	{"ShopView", testPlannerSees},
+	// A code is found whichever shop has it.
+	{"CodeOfAnyShop", func(f *fixture) {
 		f.ingest(f.code("s1", "e1", "123"))
 		var seen *journal.OperationView
 		f.plan = func(e journal.Event, v journal.ShopView) journal.Plan {
@@ -79,7 +82,8 @@ var plans = []part{
 			f.Fatalf("stats are %+v", s)
 		}
 	}},
-	{"an operation does not end for its own sake", func(f *fixture) {
+	// An operation does not end for its own sake.
+	{"OwnOperationStays", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "123"))
 		o := f.claimed(journal.Activate, journal.Call)
 		for _, from := range []journal.State{journal.Claimed, journal.Attention} {
@@ -89,7 +93,8 @@ var plans = []part{
 			f.wantState(o.UUID, journal.Attention)
 		}
 	}},
-	{"what nothing was sent for ends with a code of the shop's own", func(f *fixture) {
+	// What nothing was sent for ends with a code of the shop's own.
+	{"OwnCodeEndsUnsent", func(f *fixture) {
 		waiting := func(shop string) uuid.UUID { return uuid.NewSHA1(uuid.Nil, []byte("attention of "+shop)) }
 		f.plan = func(e journal.Event, _ journal.ShopView) journal.Plan {
 			return journal.Plan{New: &journal.NewOperation{UUID: waiting(e.Shop.Shop), Attention: "code_of_other_shop"}}
@@ -110,7 +115,8 @@ var plans = []part{
 		}
 		f.idle(journal.Activate, journal.Call)
 	}},
-	{"the newest generation owns an address", func(f *fixture) {
+	// The newest generation owns an address.
+	{"NewestGeneration", func(f *fixture) {
 		generation := 0
 		f.plan = func(e journal.Event, v journal.ShopView) journal.Plan {
 			if v.Same != nil && v.Same.Generation != generation-1 {
@@ -124,7 +130,8 @@ var plans = []part{
 			f.finish(f.claimed(journal.Invite, journal.Call))
 		}
 	}},
-	{"a cancelled head lets the next run", func(f *fixture) {
+	// A cancelled head lets the next run.
+	{"CancelledHead", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "1@x.test"), f.code("s", "c1", "111"))
 		f.plan = func(e journal.Event, v journal.ShopView) journal.Plan {
 			if len(v.Open) != 2 || v.Open[0].Kind != journal.Invite {
@@ -145,7 +152,8 @@ var plans = []part{
 			f.Fatalf("superseded are %+v", os)
 		}
 	}},
-	{"who steps behind an operation that does not run gets the lane back", func(f *fixture) {
+	// Who steps behind an operation that does not run gets the lane back.
+	{"LaneReturns", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		f.plan = func(e journal.Event, v journal.ShopView) journal.Plan {
 			return journal.Plan{Behind: v.Open[0].ID, New: &journal.NewOperation{UUID: operationID(e, 0), Attention: "code_of_other_shop"}}
@@ -156,8 +164,10 @@ var plans = []part{
 			f.Fatalf("claimed %+v", o)
 		}
 	}},
-	{"a plan that does not fit fails its batch alone", testBadPlans},
-	{"a preview is what the planner sees", func(f *fixture) {
+	// A plan that does not fit fails its batch alone.
+	{"InvalidPlanFailsAlone", testBadPlans},
+	// A preview is what the planner sees.
+	{"Preview", func(f *fixture) {
 		var seen journal.ShopView
 		f.plan = func(e journal.Event, v journal.ShopView) journal.Plan {
 			if seen = v; e.Shop.Shop == "t" {
@@ -194,7 +204,8 @@ var plans = []part{
 		f.ok(err)
 		diff(f.T, journal.Preview{Reused: true}, p)
 	}},
-	{"a repeated run keeps what it must", func(f *fixture) {
+	// A repeated run keeps what it must.
+	{"RepeatedRun", func(f *fixture) {
 		e := f.code("s", "e1", "123")
 		o, id := f.sending(e)
 		r := f.receipt(o, id, "answer")

@@ -37,7 +37,8 @@ func (f *fixture) invitedAgain(times int) (os []journal.ClaimedOperation) {
 
 // pruning tests which rows are pruned, and which stay.
 var pruning = []part{
-	{"the inbox is pruned when it is old, and no event twice before that", func(f *fixture) {
+	// The inbox is pruned when it is old, and no event twice before that.
+	{"InboxByAge", func(f *fixture) {
 		old, young := f.code("s", "old", "1"), f.code("s", "young", "2")
 		f.ingest(old)
 		f.finish(f.claimed(journal.Activate, journal.Call))
@@ -59,7 +60,8 @@ var pruning = []part{
 			f.Fatalf("claimed %+v", o)
 		}
 	}},
-	{"the event that began the latest run of an operation stays", func(f *fixture) {
+	// The event that began the latest run of an operation stays.
+	{"FirstEventOfRun", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		o := f.claimed(journal.Activate, journal.Call)
 		f.ingest(f.code("s", "e2", "1")) // joins
@@ -80,7 +82,8 @@ var pruning = []part{
 			f.Fatalf("claimed %+v", again)
 		}
 	}},
-	{"requests of what has ended are pruned, and no others", func(f *fixture) {
+	// Requests of what has ended are pruned, and no others.
+	{"AttemptsOfEnded", func(f *fixture) {
 		done, _ := f.sending(f.code("a", "a", "a"))
 		f.apply(journal.Transition{Ref: done.Ref, From: journal.Sending, To: journal.Done, Attempt: 1, End: f.answered(200)})
 		waits := unknown(f, "b", "b")
@@ -107,7 +110,8 @@ var pruning = []part{
 			f.Fatalf("the late answer: %v, %v", s, err)
 		}
 	}},
-	{"published events are pruned, but not what a shop is, nor what is to come", func(f *fixture) {
+	// Published events are pruned, but not what a shop is, nor what is to come.
+	{"PublishedEvents", func(f *fixture) {
 		var last journal.Draft
 		for i := range 3 {
 			f.ingest(f.code("s", fmt.Sprint("e", i), fmt.Sprint(i)))
@@ -149,7 +153,8 @@ var pruning = []part{
 			f.Fatalf("the topics end at %+v (%v)", ends, err)
 		}
 	}},
-	{"one that is to be published again stays until it is", func(f *fixture) {
+	// One that is to be published again stays until it is.
+	{"ReissuedEvent", func(f *fixture) {
 		first := f.activates("s")
 		f.publish(f.pending()...)
 		f.plan = func(journal.Event, journal.ShopView) journal.Plan { return journal.Plan{Republish: first.ID} }
@@ -172,7 +177,8 @@ var pruning = []part{
 			f.Fatal("it stays for ever")
 		}
 	}},
-	{"an invitation that was sent again is pruned, the last one stays", func(f *fixture) {
+	// An invitation that was sent again is pruned, the last one stays.
+	{"SupersededInvitation", func(f *fixture) {
 		os := f.invitedAgain(3)
 		f.publish(f.pending()...)
 		f.age()
@@ -197,7 +203,8 @@ var pruning = []part{
 			f.Fatalf("the shop has %d operations, %d events, %d results", len(h.Operations), len(h.Events), len(h.Output))
 		}
 	}},
-	{"acts that have ended are pruned, those that wait are not", func(f *fixture) {
+	// Acts that have ended are pruned, those that wait are not.
+	{"OperatorActions", func(f *fixture) {
 		o := inAttention(f, "1")
 		f.asked(o.UUID, "probe")
 		got := f.pendingIntent()
@@ -212,7 +219,8 @@ var pruning = []part{
 			f.Fatalf("acts are %+v", list)
 		}
 	}},
-	{"dead letters are pruned with their records and events", func(f *fixture) {
+	// Dead letters are pruned with their records and events.
+	{"DeadLetters", func(f *fixture) {
 		letter := func(id string) {
 			sealed, err := f.keys.Seal([]byte("record"), keyset.AssociatedData("letter", id))
 			f.ok(err)
@@ -238,7 +246,8 @@ var pruning = []part{
 			f.Fatalf("%d wait to be published", len(out))
 		}
 	}},
-	{"what is open stays, however old", func(f *fixture) {
+	// What is open stays, however old.
+	{"OpenStays", func(f *fixture) {
 		f.ingest(f.code("a", "a", "a"), f.address("b", "b", "b@x.test"), f.address("b", "b2", "b2@x.test"))
 		f.age()
 		f.prune()
@@ -249,9 +258,12 @@ var pruning = []part{
 			f.Fatalf("claimed %+v", o)
 		}
 	}},
-	{"a step looks at so many rows and says where to go on", testPruneSteps},
-	{"time goes on by work, and not by a clock that is set forward", testPruneTime},
-	{"what a clock ahead has written holds up nothing", func(f *fixture) {
+	// A step looks at so many rows and says where to go on.
+	{"Steps", testPruneSteps},
+	// Time goes on by work, and not by a clock that is set forward.
+	{"WorkTimeOnly", testPruneTime},
+	// What a clock ahead has written holds up nothing.
+	{"ClockAheadBefore", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		f.clock.advance(400 * day)
 		f.ingest(f.code("s", "e2", "1"))
@@ -265,7 +277,8 @@ var pruning = []part{
 			f.Fatalf("events are %+v", d.Events)
 		}
 	}},
-	{"there is no such kind", func(f *fixture) {
+	// There is no such kind.
+	{"UnknownKind", func(f *fixture) {
 		for _, what := range []journal.PruneTarget{0, 100} {
 			if _, err := f.j.Prune(f.ctx, journal.Prune{What: what, Keep: kept, Limit: 10}); !errors.Is(err, journal.ErrNotFound) {
 				f.Errorf("%d: %v", what, err)

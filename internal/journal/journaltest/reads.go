@@ -15,7 +15,8 @@ import (
 )
 
 var reads = []part{
-	{"stats count what is not done", func(f *fixture) {
+	// Stats count what is not done.
+	{"Stats", func(f *fixture) {
 		start := f.clock.now()
 		f.ingest(f.address("s1", "e1", "a@x.test"), f.address("s1", "e2", "b@x.test"), f.code("s2", "e3", "1"), f.code("s3", "e4", "2"), f.code("s4", "e5", "3"))
 		os := f.claim(journal.Activate, journal.Call, 3)
@@ -48,8 +49,10 @@ var reads = []part{
 			f.Fatalf("unstored since %v, want %v", s.OldestReceived, saved)
 		}
 	}},
-	{"operations are listed by what one asks for", testFilters},
-	{"what is not there is not found", func(f *fixture) {
+	// Operations are listed by what one asks for.
+	{"OperationFilter", testFilters},
+	// What is not there is not found.
+	{"NotFound", func(f *fixture) {
 		_, err := f.j.Operation(f.ctx, uuid.New())
 		want(f.T, err, journal.ErrNotFound)
 		_, err = f.j.Shop(f.ctx, shopKey("nobody"))
@@ -62,7 +65,8 @@ var reads = []part{
 		_, err = f.j.Shop(f.ctx, journal.ShopKey{Account: "nobody", Shop: "s"})
 		want(f.T, err, journal.ErrNotFound)
 	}},
-	{"kept responses are listed with their attempts", func(f *fixture) {
+	// Kept responses are listed with their attempts.
+	{"Responses", func(f *fixture) {
 		_, err := f.j.Responses(f.ctx, uuid.New())
 		want(f.T, err, journal.ErrNotFound)
 		o, id := f.sending(f.code("s", "e1", "1"))
@@ -79,7 +83,8 @@ var reads = []part{
 		}
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done})
 	}},
-	{"an attempt's reason is kept", func(f *fixture) {
+	// An attempt's reason is kept.
+	{"AttemptReason", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		end := journal.AttemptEnd{Answered: true, At: f.clock.now(), Status: 422, Outcome: "our_fault", Code: "validation", RequestID: "r", Reason: "partner_id_refused"}
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "request_rejected", Attempt: id, End: &end})
@@ -88,7 +93,8 @@ var reads = []part{
 			f.Fatalf("tries are %+v", d.Tries)
 		}
 	}},
-	{"a shop's history is whole", func(f *fixture) {
+	// A shop's history is whole.
+	{"ShopHistory", func(f *fixture) {
 		// Shop ids are compared byte for byte.
 		for _, shop := range []string{"a/b", "A/B", "магазин", "a b", "..", "😀", "a/b "} {
 			o := activate(f, shop, "code-"+shop, "m-"+shop)
@@ -104,7 +110,8 @@ var reads = []part{
 			diff(f.T, d, f.state(o.UUID))
 		}
 	}},
-	{"shops are listed by how far they have come", func(f *fixture) {
+	// Shops are listed by how far they have come.
+	{"ShopsByStage", func(f *fixture) {
 		activate(f, "active-1", "1", "m-1")
 		f.ingest(f.address("other", "e-other", "a@x.test"), f.address("invited", "e-invited", "b@x.test"))
 		os := f.claim(journal.Invite, journal.Call, 2)
@@ -161,7 +168,8 @@ var reads = []part{
 			f.Errorf("the invited shop is %+v", one)
 		}
 	}},
-	{"the audit is read from its end", func(f *fixture) {
+	// The audit is read from its end.
+	{"AuditFromEnd", func(f *fixture) {
 		for i := range 5 {
 			f.ok(f.j.AppendAudit(f.ctx, journal.AuditEntry{At: f.clock.now().Add(time.Duration(i)), Actor: "a", Act: "resolve", Subject: fmt.Sprint(i), Detail: "d"}))
 		}
@@ -178,7 +186,8 @@ var reads = []part{
 			f.Fatalf("the second page is %+v", page)
 		}
 	}},
-	{"the audit is a chain without gaps", func(f *fixture) {
+	// The audit is a chain without gaps.
+	{"AuditChain", func(f *fixture) {
 		f.ingest(f.address("s", "e", "a@x.test"))
 		o := f.claimed(journal.Invite, journal.Call)
 		f.ok(f.j.AppendAudit(f.ctx, journal.AuditEntry{Act: "first"}, journal.AuditEntry{Act: "second", Subject: "s"}))
@@ -208,7 +217,8 @@ var reads = []part{
 			f.Fatalf("the last entry is %+v", last)
 		}
 	}},
-	{"a context that has ended is obeyed", func(f *fixture) {
+	// A context that has ended is obeyed.
+	{"EndedContext", func(f *fixture) {
 		ctx, cancel := context.WithCancel(f.ctx)
 		cancel()
 		_, err := f.j.Stats(ctx)

@@ -10,7 +10,8 @@ import (
 
 // relays: one process at a time publishes.
 var relays = []part{
-	{"the holder renews the lease", func(f *fixture) {
+	// The holder renews the lease.
+	{"HolderRenews", func(f *fixture) {
 		first := leaseOf(f)
 		for range 3 {
 			f.clock.advance(time.Second)
@@ -25,7 +26,8 @@ var relays = []part{
 			f.Fatalf("left are %+v", left)
 		}
 	}},
-	{"a lease that has expired is renewed as long as nobody else acquired it", func(f *fixture) {
+	// A lease that has expired is renewed as long as nobody else acquired it.
+	{"ExpiredLeaseRenewed", func(f *fixture) {
 		first := leaseOf(f)
 		f.clock.advance(2 * time.Hour)
 		if again := leaseOf(f); again.Term != first.Term || !again.ExpiresAt.After(f.clock.now()) {
@@ -34,7 +36,8 @@ var relays = []part{
 		_, err := f.j.Pending(f.ctx, 0, 1, 1)
 		f.ok(err)
 	}},
-	{"a lease that was released is over", func(f *fixture) {
+	// A lease that was released is over.
+	{"ReleasedLeaseEnds", func(f *fixture) {
 		fill(f, 3)
 		f.ok(f.j.ReleaseLease(f.ctx)) // none was acquired
 		all := pending(f)
@@ -54,7 +57,8 @@ var relays = []part{
 			f.Fatalf("left are %+v", left)
 		}
 	}},
-	{"a dead process's lease expires within a few seconds", func(f *fixture) {
+	// A dead process's lease expires within a few seconds.
+	{"DeadProcess", func(f *fixture) {
 		fill(f, 3)
 		leaseOf(f)
 		all := pending(f)
@@ -68,7 +72,8 @@ var relays = []part{
 		}
 		diff(f.T, all[1:], left)
 	}},
-	{"a clock that went back does not prolong the lease for long", func(f *fixture) {
+	// A clock that went back does not prolong the lease for long.
+	{"ClockSetBack", func(f *fixture) {
 		leaseOf(f)
 		f.crash()
 		f.clock.advance(-24 * time.Hour)
@@ -85,7 +90,8 @@ var relays = []part{
 			f.clock.advance(time.Second)
 		}
 	}},
-	{"a call whose context has ended acquires none", func(f *fixture) {
+	// A call whose context has ended acquires none.
+	{"EndedContext", func(f *fixture) {
 		ended, end := context.WithCancel(f.ctx)
 		end()
 		if _, err := f.j.AcquireLease(ended); !errors.Is(err, context.Canceled) {

@@ -52,7 +52,8 @@ func (f *fixture) silent() {
 }
 
 var reminders = []part{
-	{"a shop is reminded when it is due, once for each time", func(f *fixture) {
+	// A shop is reminded when it is due, once for each time.
+	{"RemindedOncePerStep", func(f *fixture) {
 		o := f.invited("s", "e1", time.Hour)
 		at := f.clock.now()
 		if asked, _ := f.remind(10, 0); len(asked) != 0 {
@@ -79,7 +80,8 @@ var reminders = []part{
 			f.Fatalf("output is %+v", out)
 		}
 	}},
-	{"the longest due goes first, and not more than asked for", func(f *fixture) {
+	// The longest due goes first, and not more than asked for.
+	{"LongestDueFirst", func(f *fixture) {
 		for i := range 3 {
 			f.invited(fmt.Sprint("s", i), fmt.Sprint("e", i), time.Duration(3-i)*time.Hour)
 		}
@@ -93,7 +95,8 @@ var reminders = []part{
 			diff(f.T, want, got)
 		}
 	}},
-	{"a code answers an invitation, also a refused one, and one that came before does not", func(f *fixture) {
+	// A code answers an invitation, also a refused one, and one that came before does not.
+	{"CodeAnswers", func(f *fixture) {
 		f.ingest(f.code("a", "c1", "111"))
 		o := f.claimed(journal.Activate, journal.Call)
 		f.finish(o)
@@ -109,7 +112,8 @@ var reminders = []part{
 		}
 		f.silent()
 	}},
-	{"a newer invitation takes the place of the reminders", func(f *fixture) {
+	// A newer invitation takes the place of the reminders.
+	{"NewerInvitation", func(f *fixture) {
 		f.invited("s", "e1", time.Hour)
 		f.clock.advance(time.Hour)
 		f.ingest(f.address("s", "e2", "other@x.test"))
@@ -127,7 +131,8 @@ var reminders = []part{
 			f.Fatalf("queued %+v", queued)
 		}
 	}},
-	{"an invitation without a time for it ends the reminders of the one before", func(f *fixture) {
+	// An invitation without a time for it ends the reminders of the one before.
+	{"InvitationWithoutReminder", func(f *fixture) {
 		f.invited("s", "e1", time.Hour)
 		o, id := f.sending(f.address("s", "e2", "other@x.test"))
 		f.apply(journal.Transition{
@@ -136,7 +141,8 @@ var reminders = []part{
 		})
 		f.silent()
 	}},
-	{"a shop that chose another provider is not reminded, over a crash too", func(f *fixture) {
+	// A shop that chose another provider is not reminded, over a crash too.
+	{"DeselectedShop", func(f *fixture) {
 		f.invited("s", "e1", time.Hour)
 		f.invited("t", "e2", time.Hour)
 		for _, shop := range []string{"s", "t"} {
@@ -149,7 +155,8 @@ var reminders = []part{
 		}
 		f.silent()
 	}},
-	{"an active shop is not reminded, nor is one that was disconnected", func(f *fixture) {
+	// An active shop is not reminded, nor is one that was disconnected.
+	{"ActiveOrDisconnectedShop", func(f *fixture) {
 		f.invited("s", "e1", time.Hour)
 		reviewed(f, "s", 0, true)
 		i := f.disconnecting()
@@ -157,7 +164,8 @@ var reminders = []part{
 		f.ok(err)
 		f.silent()
 	}},
-	{"a time beyond the horizon is told", func(f *fixture) {
+	// A time beyond the horizon is told.
+	{"BeyondHorizon", func(f *fixture) {
 		f.invited("s", "e1", 1000*time.Hour)
 		asked, queued := f.remind(10, 0)
 		if len(asked) != 1 || !asked[0].Ahead || len(queued) != 0 {

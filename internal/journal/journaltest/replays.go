@@ -60,7 +60,8 @@ func (f *fixture) letter(id int64) journal.DeadLetterRecord {
 }
 
 var replays = []part{
-	{"dead letters are purged, but for those that are needed", func(f *fixture) {
+	// Dead letters are purged, but for those that are needed.
+	{"Purge", func(f *fixture) {
 		ids := f.lettersAt(5)
 		entry := journal.AuditEntry{Actor: "anna", Act: "purged", Detail: "why"}
 		purge := func() int {
@@ -86,7 +87,8 @@ var replays = []part{
 			f.Errorf("the audit trail is %+v", entries)
 		}
 	}},
-	{"dead letters that were purged beside the worker leave room for records", func(f *fixture) {
+	// Dead letters that were purged beside the worker leave room for records.
+	{"PurgeMakesRoom", func(f *fixture) {
 		sealed, err := f.keys.Seal([]byte("record"), "letter")
 		f.ok(err)
 		ids := f.lettersAt(2)
@@ -111,7 +113,8 @@ var replays = []part{
 		f.clock.advance(2 * time.Minute)
 		diff(f.T, journal.Ingested{}, take())
 	}},
-	{"replays are due one after the other, behind those that wait", func(f *fixture) {
+	// Replays are due one after the other, behind those that wait.
+	{"OneAfterAnother", func(f *fixture) {
 		ids := f.lettersAt(4)
 		diff(f.T, 2, f.askReplays(ids[1], ids[0]))
 		diff(f.T, 1, f.askReplays(ids[0], ids[2])) // the first waits already
@@ -129,7 +132,8 @@ var replays = []part{
 			f.Errorf("the first is due in %s", wait)
 		}
 	}},
-	{"the event of a replayed record is in the inbox once", func(f *fixture) {
+	// The event of a replayed record is in the inbox once.
+	{"EventOnce", func(f *fixture) {
 		ids := f.lettersAt(2)
 		f.askReplays(ids...)
 		e := f.address("s", "e1", "a@x.test")
@@ -159,7 +163,8 @@ var replays = []part{
 		diff(f.T, 0, len(open))
 		diff(f.T, 0, len(f.dueReplays()))
 	}},
-	{"the consumer, and two replicas that replay, take an event once", func(f *fixture) {
+	// The consumer, and two replicas that replay, take an event once.
+	{"ConcurrentReplays", func(f *fixture) {
 		id := f.lettersAt(1)[0]
 		f.askReplays(id)
 		e := f.address("s", "e1", "a@x.test")
@@ -191,7 +196,8 @@ var replays = []part{
 			f.Errorf("the dead letter is %+v", l)
 		}
 	}},
-	{"a record that fails again stays a dead letter, until it failed too often", func(f *fixture) {
+	// A record that fails again stays a dead letter, until it failed too often.
+	{"FailsAgain", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		id := f.lettersAt(1)[0]
 		reused := f.address("s", "e1", "b@x.test")
@@ -222,7 +228,8 @@ var replays = []part{
 			f.Errorf("%d events wait to be published", len(out))
 		}
 	}},
-	{"a record that is ignored is no dead letter any more, and other dead letters are not replayed", func(f *fixture) {
+	// A record that is ignored is no dead letter any more, and other dead letters are not replayed.
+	{"IgnoredRecord", func(f *fixture) {
 		ids := f.lettersAt(2)
 		_, err := f.j.Replay(f.ctx, journal.Replay{ID: ids[0], Topic: topic})
 		want(f.T, err, journal.ErrStale)

@@ -9,7 +9,8 @@ import (
 )
 
 var reports = []part{
-	{"a worker's report is replaced, ages and ends", func(f *fixture) {
+	// A worker's report is replaced, ages and ends.
+	{"ReportReplaced", func(f *fixture) {
 		listed := func(want ...journal.WorkerReport) {
 			f.Helper()
 			got, err := f.j.WorkerReports(f.ctx)
@@ -35,7 +36,8 @@ var reports = []part{
 		f.ok(f.j.ReportWorker(f.ctx, second))
 		listed(second)
 	}},
-	{"since when the history is unknown can be read", func(f *fixture) {
+	// Since when the history is unknown can be read.
+	{"UnknownSince", func(f *fixture) {
 		at, err := f.j.UnknownSince(f.ctx)
 		if err != nil || !at.IsZero() {
 			f.Fatal(at, err)

@@ -12,7 +12,8 @@ import (
 )
 
 var reseals = []part{
-	{"every sealed value is sealed again in steps, and opens as before", func(f *fixture) {
+	// Every sealed value is sealed again in steps, and opens as before.
+	{"EveryValue", func(f *fixture) {
 		next, key := f.fillSealed()
 		seals := 0
 		for _, c := range journal.SealedColumns() {
@@ -76,7 +77,8 @@ var reseals = []part{
 			f.Error(err)
 		}
 	}},
-	{"a value that changed meanwhile is not replaced", func(f *fixture) {
+	// A value that changed meanwhile is not replaced.
+	{"ChangedMeanwhile", func(f *fixture) {
 		next, key := f.fillSealed()
 		for _, c := range journal.SealedColumns() {
 			inner := false
@@ -108,7 +110,8 @@ var reseals = []part{
 			}
 		}
 	}},
-	{"a value that does not open stays, and others are sealed", func(f *fixture) {
+	// A value that does not open stays, and others are sealed.
+	{"DamagedValueStays", func(f *fixture) {
 		next, key := f.fillSealed()
 		n := 0
 		got, err := f.j.Reseal(f.ctx, journal.Reseal{Column: journal.SealedSubjects, Key: key, Limit: 100}, func(row string, sealed []byte) ([]byte, error) {
@@ -124,7 +127,8 @@ var reseals = []part{
 		f.ok(err)
 		diff(f.T, journal.Resealed{Rows: 2, Unreadable: 1}, got)
 	}},
-	{"a value that is sealed with another key than asked for is refused", func(f *fixture) {
+	// A value that is sealed with another key than asked for is refused.
+	{"OtherKey", func(f *fixture) {
 		_, key := f.fillSealed()
 		_, err := f.j.Reseal(f.ctx, journal.Reseal{Column: journal.SealedSubjects, Key: key, Limit: 100}, func(row string, sealed []byte) ([]byte, error) {
 			return f.keys.Seal([]byte("text"), row)

@@ -7,7 +7,8 @@ import (
 )
 
 var restart = []part{
-	{"a journal stays itself", func(f *fixture) {
+	// A journal stays itself.
+	{"Identity", func(f *fixture) {
 		id := f.j.Identity()
 		check, err := f.j.KeysetCheck(f.ctx)
 		if err != nil || check != nil {
@@ -21,7 +22,8 @@ var restart = []part{
 			f.Fatal(string(check), err, f.j.Identity(), id)
 		}
 	}},
-	{"leases of the process before end", func(f *fixture) {
+	// Leases of the process before end.
+	{"EarlierLeasesEnd", func(f *fixture) {
 		f.ingest(f.code("s1", "e1", "1"), f.code("s2", "e2", "2"))
 		os := f.claim(journal.Activate, journal.Call, 2)
 		id := f.send(os[0])
@@ -41,14 +43,16 @@ var restart = []part{
 			f.Fatal(s, mine, err)
 		}
 	}},
-	{"what was being settled can be claimed at once", func(f *fixture) {
+	// What was being settled can be claimed at once.
+	{"SettlingClaimable", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Unknown, Attempt: id, End: f.answered(500)})
 		f.claimed(journal.Activate, journal.Settle)
 		f.crash()
 		f.claimed(journal.Activate, journal.Settle)
 	}},
-	{"what waits its time goes on waiting", func(f *fixture) {
+	// What waits its time goes on waiting.
+	{"WaitContinues", func(f *fixture) {
 		for i, to := range []journal.State{journal.Unknown, journal.Stored, journal.Waiting} {
 			shop := string(rune('a' + i))
 			o, id := f.sending(f.code(shop, shop, shop))
@@ -64,7 +68,8 @@ var restart = []part{
 		}
 		f.claimed(journal.Activate, journal.Call)
 	}},
-	{"a clock that went back hurries nothing and blocks nothing for long", func(f *fixture) {
+	// A clock that went back hurries nothing and blocks nothing for long.
+	{"ClockSetBack", func(f *fixture) {
 		p := narrow(1)
 		id := f.mustCheck(p)
 		f.ok(f.j.EndAttempt(f.ctx, id, *f.answered(200)))
@@ -74,7 +79,8 @@ var restart = []part{
 		f.clock.advance(30 * time.Second)
 		f.free(p, 1, 0)
 	}},
-	{"a clock that went back puts off no operation for longer than its whole wait", func(f *fixture) {
+	// A clock that went back puts off no operation for longer than its whole wait.
+	{"ClockSetBackDelay", func(f *fixture) {
 		const wait = 2 * time.Minute
 		f.clock.advance(48 * time.Hour)
 		for i, to := range []journal.State{journal.Unknown, journal.Stored, journal.Waiting, journal.Received} {
@@ -102,7 +108,8 @@ var restart = []part{
 			}
 		}
 	}},
-	{"a journal that was closed answers no more", func(f *fixture) {
+	// A journal that was closed answers no more.
+	{"Closed", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		f.free(narrow(1), 1, 0)
 		_, err := f.j.AcquireLease(f.ctx)

@@ -157,7 +157,8 @@ func (f *fixture) endRecovery() []journal.UnknownShop {
 }
 
 var restores = []part{
-	{"a published event keeps its bytes, and sequences rise above it", func(f *fixture) {
+	// A published event keeps its bytes, and sequences rise above it.
+	{"PublishedEvent", func(f *fixture) {
 		e := f.code("s", "e1", "1")
 		f.ingest(e)
 		f.recover(restorer)
@@ -188,8 +189,10 @@ var restores = []part{
 			f.Fatalf("sequence %d is not above 7", last.Sequence)
 		}
 	}},
-	{"a recovery after pruning begins where the pruned events ended, and goes on above them", testRecoverPruned},
-	{"what people asked for before is ended where the recovery says so", func(f *fixture) {
+	// A recovery after pruning begins where the pruned events ended, and goes on above them.
+	{"RecoveryAfterPruning", testRecoverPruned},
+	// What people asked for before is ended where the recovery says so.
+	{"EarlierActionsEnd", func(f *fixture) {
 		o := inAttention(f, "1")
 		entered := f.asked(o.UUID, "enter")
 		f.ok(f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "probe", Operation: o.UUID}, journal.AuditEntry{Actor: "anna", Act: "probe.asked"}))
@@ -205,7 +208,8 @@ var restores = []part{
 			f.Fatalf("the audit is %v", list)
 		}
 	}},
-	{"an event that waited to be published and was is not published again", func(f *fixture) {
+	// An event that waited to be published and was is not published again.
+	{"PublishedMeanwhile", func(f *fixture) {
 		e := f.address("s", "e1", "a@x.test")
 		f.ingest(e)
 		o := f.claimed(journal.Invite, journal.Call)
@@ -217,7 +221,8 @@ var restores = []part{
 			f.Fatalf("%d events wait", len(out))
 		}
 	}},
-	{"inputs that are read again meet what was published of them", func(f *fixture) {
+	// Inputs that are read again meet what was published of them.
+	{"InputsReadAgain", func(f *fixture) {
 		f.recover(restorer)
 		spent, open := f.code("s1", "e1", "1"), f.code("s2", "e2", "2")
 		f.takeOver(announced(spent, 3, 1))
@@ -235,7 +240,8 @@ var restores = []part{
 			}
 		}
 	}},
-	{"what is behind another stays there, in doubt", func(f *fixture) {
+	// What is behind another stays there, in doubt.
+	{"QueuedInDoubt", func(f *fixture) {
 		first, second := f.code("s", "e1", "1"), f.code("s", "e2", "2")
 		f.ingest(first, second)
 		f.recover(restorer)
@@ -251,7 +257,8 @@ var restores = []part{
 			f.Fatalf("released as %+v", next)
 		}
 	}},
-	{"one that ends frees the lane", func(f *fixture) {
+	// One that ends frees the lane.
+	{"EndFreesLane", func(f *fixture) {
 		first, second := f.code("s", "e1", "1"), f.code("s", "e2", "2")
 		f.ingest(first, second)
 		f.recover(restorer)
@@ -259,7 +266,8 @@ var restores = []part{
 		diff(f.T, map[string]int{"published": 1}, f.restore(false, 10))
 		f.wantState(operationID(second, 0), journal.Planned)
 	}},
-	{"credentials in another store are taken over, a conflict is told", func(f *fixture) {
+	// Credentials in another store are taken over, a conflict is told.
+	{"CredentialsInStore", func(f *fixture) {
 		one, two := f.code("s1", "e1", "1"), f.code("s2", "e2", "2")
 		f.ingest(one, two)
 		conflicts := 0
@@ -297,7 +305,8 @@ var restores = []part{
 			f.Fatalf("the next version is %d", o.NextVersion)
 		}
 	}},
-	{"an answer that was announced keeps its version", func(f *fixture) {
+	// An answer that was announced keeps its version.
+	{"PublishedVersion", func(f *fixture) {
 		e := f.code("s", "e1", "1")
 		o, id := f.sending(e)
 		if _, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
@@ -319,7 +328,8 @@ var restores = []part{
 			f.Fatalf("the version is %d", o.NextVersion)
 		}
 	}},
-	{"credentials in another store are numbered after those that the journal has", func(f *fixture) {
+	// Credentials in another store are numbered after those that the journal has.
+	{"VersionsInStore", func(f *fixture) {
 		first, second, third := f.code("s", "e1", "1"), f.code("s", "e2", "2"), f.code("s", "e3", "3")
 		sealed := storedAs(f, first, 1, nil)
 		f.ingest(second, third)
@@ -351,7 +361,8 @@ var restores = []part{
 			f.Fatalf("the next version is %d", o.NextVersion)
 		}
 	}},
-	{"an answer that was stored in another store keeps the journal's number", func(f *fixture) {
+	// An answer that was stored in another store keeps the journal's number.
+	{"StoredResponseKeepsVersion", func(f *fixture) {
 		storedAs(f, f.code("s", "e1", "1"), 1, nil)
 		e := f.code("s", "e2", "2")
 		a := announcedIn(e, 7, 1)
@@ -374,7 +385,8 @@ var restores = []part{
 			f.Fatalf("its credentials are %+v", o.Credential)
 		}
 	}},
-	{"published credentials do not become others of the same number", func(f *fixture) {
+	// Published credentials do not become others of the same number.
+	{"SameVersionOtherCredentials", func(f *fixture) {
 		first, second := f.code("s", "e1", "1"), f.code("s", "e2", "2")
 		sealed := storedAs(f, first, 1, nil)
 		f.ingest(second)
@@ -394,7 +406,8 @@ var restores = []part{
 			f.Fatal(c, err)
 		}
 	}},
-	{"credentials in another store that the journal has are not stored again", func(f *fixture) {
+	// Credentials in another store that the journal has are not stored again.
+	{"CredentialsKnown", func(f *fixture) {
 		e := f.code("s", "e1", "1")
 		a := announcedIn(e, 7, 1)
 		storedAs(f, e, 4, &a.Reference)
@@ -408,7 +421,8 @@ var restores = []part{
 			f.Fatal("it is stored twice", err)
 		}
 	}},
-	{"shops of which nothing else is known are told, with what was published last", func(f *fixture) {
+	// Shops of which nothing else is known are told, with what was published last.
+	{"UnknownShops", func(f *fixture) {
 		f.recover(restorer)
 		a := announced(f.code("gone", "e1", "1"), 1, 1)
 		a.Version = 1
@@ -416,7 +430,8 @@ var restores = []part{
 		f.takeOver(a, c, b)
 		diff(f.T, []journal.UnknownShop{{ShopKey: shopKey("gone")}, {ShopKey: shopKey("held"), Reference: c.Reference}}, f.endRecovery())
 	}},
-	{"a dead letter that is read again is announced as before", func(f *fixture) {
+	// A dead letter that is read again is announced as before.
+	{"DeadLetterReadAgain", func(f *fixture) {
 		f.recover(restorer)
 		sealed, err := f.keys.Seal([]byte("x"), keyset.AssociatedData("letter"))
 		f.ok(err)
@@ -436,7 +451,8 @@ var restores = []part{
 			f.Fatal(list, err)
 		}
 	}},
-	{"every step can be made again after a crash, and none counts twice", func(f *fixture) {
+	// Every step can be made again after a crash, and none counts twice.
+	{"StepsRepeated", func(f *fixture) {
 		known, again := f.code("s1", "e1", "1"), f.code("s2", "e2", "2")
 		f.ingest(known)
 		ask := func() bool {
@@ -492,7 +508,8 @@ var restores = []part{
 			f.Fatal(as, err)
 		}
 	}},
-	{"steps of a recovery need one", func(f *fixture) {
+	// Steps of a recovery need one.
+	{"StepsNeedRecovery", func(f *fixture) {
 		for name, err := range map[string]error{
 			"take over": second(f.j.ImportPublished(f.ctx, nil)),
 			"rewind":    f.j.ResetPositions(f.ctx, nil),
@@ -505,7 +522,8 @@ var restores = []part{
 			want(f.T, err, journal.ErrNotRecovering)
 		}
 	}},
-	{"positions go back, never forward", func(f *fixture) {
+	// Positions go back, never forward.
+	{"PositionsGoBack", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"), f.code("t", "e2", "2"))
 		f.recover(restorer)
 		f.ok(f.j.ResetPositions(f.ctx, []journal.Position{{Topic: topic, Next: 1}}))
@@ -514,7 +532,8 @@ var restores = []part{
 		f.ok(err)
 		diff(f.T, []journal.Position{{Topic: topic, Next: 1}}, ps)
 	}},
-	{"a floor is below all sequences and versions, and stays", func(f *fixture) {
+	// A floor is below all sequences and versions, and stays.
+	{"FloorRaised", func(f *fixture) {
 		f.ingest(f.code("known", "e1", "1"))
 		f.ok(f.j.RaiseFloor(f.ctx, 700))
 		f.ok(f.j.RaiseFloor(f.ctx, 5))
@@ -535,7 +554,8 @@ var restores = []part{
 			}
 		}
 	}},
-	{"a lower floor changes nothing", func(f *fixture) {
+	// A lower floor changes nothing.
+	{"FloorLowered", func(f *fixture) {
 		f.ok(f.j.RaiseFloor(f.ctx, 700))
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Stored, Attempt: id, End: f.answered(200), Credential: f.credential(o, 5, "m")})
@@ -545,7 +565,8 @@ var restores = []part{
 			f.Fatalf("the next version is %d", next.NextVersion)
 		}
 	}},
-	{"the first credentials of a shop do not lower the version that was announced", func(f *fixture) {
+	// The first credentials of a shop do not lower the version that was announced.
+	{"FirstVersionOfShop", func(f *fixture) {
 		first, second := f.code("s", "e1", "1"), f.code("s", "e2", "2")
 		o, id := f.sending(first)
 		if _, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer")); err != nil || !mine {
@@ -570,7 +591,8 @@ var restores = []part{
 			f.Fatalf("the versions are %d and %d", o.NextVersion, next.NextVersion)
 		}
 	}},
-	{"a permit that comes back later than the history is known does not keep the others", func(f *fixture) {
+	// A permit that comes back later than the history is known does not keep the others.
+	{"LatePermit", func(f *fixture) {
 		p := narrow(3)
 		id := f.mustCheck(p)
 		f.ok(f.j.AssumeRateLimitUsed(f.ctx))
@@ -581,7 +603,8 @@ var restores = []part{
 		f.clock.advance(p.Window - 10*time.Second)
 		f.free(p, 2, 0)
 	}},
-	{"where the history is unknown the ledgers wait a slack and a window", func(f *fixture) {
+	// Where the history is unknown the ledgers wait a slack and a window.
+	{"RateLimitsWait", func(f *fixture) {
 		p := narrow(3)
 		f.free(p, 3, 0)
 		f.ok(f.j.AssumeRateLimitUsed(f.ctx))

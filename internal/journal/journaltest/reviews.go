@@ -11,7 +11,8 @@ import (
 )
 
 var reviews = []part{
-	{"one begins with an activation, and is claimed when due, once", func(f *fixture) {
+	// One begins with an activation, and is claimed when due, once.
+	{"ClaimedOnceWhenDue", func(f *fixture) {
 		pending, o := reviewed(f, "s", time.Hour, false)
 		if got := f.reviews(true, 10); len(got.Reviews) != 0 || !got.Next.Equal(f.clock.now().Add(time.Hour)) || got.Consecutive != 0 {
 			f.Fatalf("claimed %+v", got)
@@ -46,7 +47,8 @@ var reviews = []part{
 			f.Fatalf("output is %+v", d.Output)
 		}
 	}},
-	{"what is open goes before the routine, and alone where that is asked for", func(f *fixture) {
+	// What is open goes before the routine, and alone where that is asked for.
+	{"OpenBeforeRoutine", func(f *fixture) {
 		reviewed(f, "a", 0, true)
 		f.clock.advance(time.Minute)
 		reviewed(f, "b", 0, false)
@@ -67,7 +69,8 @@ var reviews = []part{
 			f.Fatal("an account that nobody knows has reviews")
 		}
 	}},
-	{"what was published of them since a copy is counted after its recovery", func(f *fixture) {
+	// What was published of them since a copy is counted after its recovery.
+	{"CountedAfterRecovery", func(f *fixture) {
 		c, o := reviewed(f, "s", 0, true)
 		f.recover(restorer)
 		// Another store may have another number of the credentials; another operation
@@ -84,7 +87,8 @@ var reviews = []part{
 			f.Fatalf("claimed %+v", v)
 		}
 	}},
-	{"the longest due come first, and each once", func(f *fixture) {
+	// The longest due come first, and each once.
+	{"LongestDueFirst", func(f *fixture) {
 		for i, shop := range []string{"a", "b", "c"} {
 			reviewed(f, shop, time.Duration(3-i)*time.Second, true)
 		}
@@ -99,7 +103,8 @@ var reviews = []part{
 		}
 		diff(f.T, []string{"c", "b", "a"}, order)
 	}},
-	{"a routine one beyond the horizon is due", func(f *fixture) {
+	// A routine one beyond the horizon is due.
+	{"BeyondHorizon", func(f *fixture) {
 		reviewed(f, "s", 365*24*time.Hour, true)
 		r := journal.ReviewRequest{Account: account, Limit: 10, Lease: time.Minute, Routine: true, Horizon: 366 * 24 * time.Hour}
 		if got, err := f.j.ClaimReviews(f.ctx, r); err != nil || len(got.Reviews) != 0 {
@@ -110,10 +115,14 @@ var reviews = []part{
 			f.Fatal(got, err)
 		}
 	}},
-	{"answers are remembered, also by the account", testReviewAnswers},
-	{"its end moves the activation, unless somebody has moved it", testReviewMoves},
-	{"newer credentials replace it, whoever holds it", testReviewReplaced},
-	{"it survives a restart, whatever the clock does", func(f *fixture) {
+	// Answers are remembered, also by the account.
+	{"Results", testReviewAnswers},
+	// Its end moves the activation, unless somebody has moved it.
+	{"MovesActivation", testReviewMoves},
+	// Newer credentials replace it, whoever holds it.
+	{"NewerCredentials", testReviewReplaced},
+	// It survives a restart, whatever the clock does.
+	{"Restart", func(f *fixture) {
 		reviewed(f, "s", 0, false)
 		f.endReview(f.review(), journal.ReviewEnd{Answer: journal.ReviewRefused, State: journal.CredentialPending, Due: f.clock.now().Add(time.Hour)})
 		f.clock.advance(-48 * time.Hour)
@@ -131,7 +140,8 @@ var reviews = []part{
 			f.Fatalf("the row was pruned: %+v", got)
 		}
 	}},
-	{"its end is what the receipts were kept for", func(f *fixture) {
+	// Its end is what the receipts were kept for.
+	{"ErasesResponses", func(f *fixture) {
 		_, o := reviewed(f, "s", 0, false)
 		erase := func() int {
 			f.clock.advance(time.Minute)

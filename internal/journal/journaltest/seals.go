@@ -11,7 +11,8 @@ import (
 )
 
 var seals = []part{
-	{"keys that were recorded are listed, and rows that need them are counted", func(f *fixture) {
+	// Keys that were recorded are listed, and rows that need them are counted.
+	{"KeyUse", func(f *fixture) {
 		used, err := f.j.UsedKeys(f.ctx)
 		if err != nil || len(used) != 0 {
 			f.Fatal(used, err)
@@ -38,7 +39,8 @@ var seals = []part{
 			{Key: mine[1], Rows: 4, Columns: []journal.ColumnRows{of("event", "mac"), of("event", "digest")}}, {Key: other},
 		}, rows)
 	}},
-	{"a key that proves a secret in another store is counted", func(f *fixture) {
+	// A key that proves a secret in another store is counted.
+	{"KeyOfStoredSecret", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 		f.ok(err)
@@ -50,7 +52,8 @@ var seals = []part{
 		f.ok(err)
 		diff(f.T, []journal.KeyRows{{Key: key, Rows: 1, Columns: []journal.ColumnRows{{Table: "credential", Column: "proof", Rows: 1}}}}, rows)
 	}},
-	{"a key that no row needs any more is retired", func(f *fixture) {
+	// A key that no row needs any more is retired.
+	{"KeyRetired", func(f *fixture) {
 		s, l := f.keys.PrimaryKeys()
 		mine := []journal.Key{{Purpose: journal.KeySealing, ID: uint32(s)}, {Purpose: journal.KeyLookup, ID: uint32(l)}}
 		old := journal.Key{Purpose: journal.KeyLookup, ID: 1<<32 - 1}
@@ -62,7 +65,8 @@ var seals = []part{
 		}
 		f.ingest(f.code("s", "e1", "1"))
 	}},
-	{"every row of the outbox gets a MAC, also one that is taken over", func(f *fixture) {
+	// Every row of the outbox gets a MAC, also one that is taken over.
+	{"OutboxMACs", func(f *fixture) {
 		f.j.Authenticate(func(o journal.OutboxRow) ([]byte, error) {
 			return f.keys.Authenticate(keyset.DomainOutbox, o.Authentic()...)
 		})
@@ -87,7 +91,8 @@ var seals = []part{
 		out[0].Sequence++
 		want(f.T, f.keys.Verify(out[0].MAC, keyset.DomainOutbox, out[0].Authentic()...), keyset.ErrOpen)
 	}},
-	{"a row that cannot be authenticated fails its step", func(f *fixture) {
+	// A row that cannot be authenticated fails its step.
+	{"UnauthenticRow", func(f *fixture) {
 		broken := errors.New("no key")
 		f.j.Authenticate(func(journal.OutboxRow) ([]byte, error) { return nil, broken })
 		f.ingest(f.code("s", "e1", "1"))
@@ -98,7 +103,8 @@ var seals = []part{
 		}), broken)
 		f.wantState(o.UUID, journal.Sending)
 	}},
-	{"an intent keeps its MAC", func(f *fixture) {
+	// An intent keeps its MAC.
+	{"ActionMAC", func(f *fixture) {
 		i := journal.Intent{UUID: uuid.New(), Actor: "anna", Act: "pause", Account: account, Note: "why", MAC: []byte("mac")}
 		f.ok(f.j.AppendIntent(f.ctx, i, journal.AuditEntry{Act: "pause.asked"}))
 		list, err := f.j.PendingIntents(f.ctx, 10, nil)
@@ -108,7 +114,8 @@ var seals = []part{
 		}
 		diff(f.T, i.Authentic(), list[0].Authentic())
 	}},
-	{"an answer keeps what it is sealed for", func(f *fixture) {
+	// An answer keeps what it is sealed for.
+	{"ResponseSealing", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		o := f.claimed(journal.Activate, journal.Call)
 		id := f.send(o)
@@ -121,7 +128,8 @@ var seals = []part{
 			f.Fatalf("%+v", got.Receipt)
 		}
 	}},
-	{"the origin stays when a recovery changes the identity", func(f *fixture) {
+	// The origin stays when a recovery changes the identity.
+	{"OriginAfterRecovery", func(f *fixture) {
 		origin := f.j.Origin()
 		if origin != f.j.Identity() {
 			f.Fatal("a new journal's origin is not its identity")

@@ -8,7 +8,8 @@ import (
 )
 
 var sending = []part{
-	{"an attempt is made once, in its turn", func(f *fixture) {
+	// An attempt is made once, in its turn.
+	{"AttemptOnce", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		o := f.claimed(journal.Activate, journal.Call)
 		for _, n := range []int{0, 2, 7} {
@@ -22,7 +23,8 @@ var sending = []part{
 		want(f.T, err, journal.ErrStale)
 		f.crashless(o, id)
 	}},
-	{"attempts are counted over all runs", func(f *fixture) {
+	// Attempts are counted over all runs.
+	{"AttemptsOverRuns", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		for n := 1; n <= 3; n++ {
 			o := f.claimed(journal.Activate, journal.Call)
@@ -47,7 +49,8 @@ var sending = []part{
 			f.Fatalf("tries are %+v", d.Tries)
 		}
 	}},
-	{"without a permit nothing is sent", func(f *fixture) {
+	// Without a permit nothing is sent.
+	{"NoPermit", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		o := f.claimed(journal.Activate, journal.Call)
 		p := journal.Permit{RateLimit: "account/default", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
@@ -64,7 +67,8 @@ var sending = []part{
 			f.Fatal(err)
 		}
 	}},
-	{"a check is an attempt of no operation", func(f *fixture) {
+	// A check is an attempt of no operation.
+	{"CheckWithoutOperation", func(f *fixture) {
 		_, err := f.j.BeginCheck(f.ctx, journal.Check{Account: "nobody", SendBy: time.Second, Deadline: time.Second})
 		want(f.T, err, journal.ErrNotFound)
 		id, err := f.j.BeginCheck(f.ctx, journal.Check{Account: account, SendBy: time.Second, Deadline: time.Second, Permits: []journal.Permit{wide()}})
@@ -76,7 +80,8 @@ var sending = []part{
 			f.Fatalf("operations are %+v", s.Operations)
 		}
 	}},
-	{"times that make no sense are refused", func(f *fixture) {
+	// Times that make no sense are refused.
+	{"InvalidTimes", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		o := f.claimed(journal.Activate, journal.Call)
 		for _, d := range [][2]time.Duration{{0, time.Second}, {time.Second, 0}, {2 * time.Second, time.Second}} {
@@ -96,7 +101,8 @@ var sending = []part{
 		}
 		f.send(o)
 	}},
-	{"an operation that was never claimed cannot be sent", func(f *fixture) {
+	// An operation that was never claimed cannot be sent.
+	{"NeverClaimed", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		_, err := f.j.BeginAttempt(f.ctx, journal.AttemptStart{Ref: journal.ClaimRef{Operation: 1, Claim: 0}, Attempt: 1, SendBy: 1e9, Deadline: 1e9})
 		want(f.T, err, journal.ErrStale)

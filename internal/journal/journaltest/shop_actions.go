@@ -60,7 +60,8 @@ func disconnectedSince(e journal.Event, sequence int64, at, destroyAfter time.Ti
 }
 
 var shopActions = []part{
-	{"a process that has not met the account names it", func(f *fixture) {
+	// A process that has not met the account names it.
+	{"UnknownAccount", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		i := f.disconnecting()
 		f.crash()
@@ -68,7 +69,8 @@ var shopActions = []part{
 		f.ok(err)
 		diff(f.T, shopKey("s"), seen.Shop)
 	}},
-	{"a disconnected shop is not active, and all that it had is to be destroyed", func(f *fixture) {
+	// A disconnected shop is not active, and all that it had is to be destroyed.
+	{"Disconnect", func(f *fixture) {
 		c, o := reviewed(f, "s", 0, true)
 		i := f.disconnecting()
 		at, destroyAt := f.clock.now(), f.clock.now().Add(time.Hour)
@@ -135,7 +137,8 @@ var shopActions = []part{
 			f.Fatalf("claimed %+v, the audit is %v", list, acts(f))
 		}
 	}},
-	{"an action on a shop that changes nothing only ends", func(f *fixture) {
+	// An action on a shop that changes nothing only ends.
+	{"NoChange", func(f *fixture) {
 		reviewed(f, "s", 0, true)
 		i := f.disconnecting()
 		_, err := f.disconnect(i, nil)
@@ -160,7 +163,8 @@ var shopActions = []part{
 		want(f.T, f.j.AppendIntent(f.ctx, journal.Intent{UUID: uuid.New(), Act: "disconnect", Account: "nobody", Shop: "s"}, journal.AuditEntry{Act: "never"}), journal.ErrNotFound)
 		want(f.T, f.j.ActOnShop(f.ctx, journal.ShopAction{Shop: 1 << 40}), journal.ErrNotFound)
 	}},
-	{"what waits is canceled, what is in attention can end, and what is under way is no operation to cancel", func(f *fixture) {
+	// What waits is canceled, what is in attention can end, and what is under way is no operation to cancel.
+	{"CancelsWaiting", func(f *fixture) {
 		reviewed(f, "s", 0, true)
 		inAttention(f, "1") // of the same shop
 		f.ingest(f.code("s", "e2", "2"), f.code("s", "e3", "3"))
@@ -205,7 +209,8 @@ var shopActions = []part{
 		f.ingest(f.code("s", "e4", "4"))
 		f.claimed(journal.Activate, journal.Call)
 	}},
-	{"a new activation connects the shop again, with any merchant", func(f *fixture) {
+	// A new activation connects the shop again, with any merchant.
+	{"ConnectedAgain", func(f *fixture) {
 		_, first := reviewed(f, "s", 0, true)
 		held := f.review()
 		i := f.disconnecting()
@@ -245,7 +250,8 @@ var shopActions = []part{
 			f.Fatalf("the first activation is %+v", d)
 		}
 	}},
-	{"a newer version has the older ones destroyed, and never itself", func(f *fixture) {
+	// A newer version has the older ones destroyed, and never itself.
+	{"OlderVersionsDestroyed", func(f *fixture) {
 		reviewed(f, "s", time.Hour, true)
 		rotated := func(version int64, at time.Time) {
 			f.Helper()
@@ -286,7 +292,8 @@ var shopActions = []part{
 			f.Fatal(c, err)
 		}
 	}},
-	{"a disconnect that was published since a copy holds after its recovery", func(f *fixture) {
+	// A disconnect that was published since a copy holds after its recovery.
+	{"DisconnectSinceCopy", func(f *fixture) {
 		_, o := reviewed(f, "s", 0, true)
 		other, _ := reviewed(f, "t", 0, true)
 		e := f.code("s", "e-s", "s")

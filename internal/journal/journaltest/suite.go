@@ -29,10 +29,10 @@ func Run(t *testing.T, open Opener) {
 		name  string
 		parts []part
 	}{
-		{"accounts", accounts}, {"intake", intake}, {"replays", replays}, {"plans", plans}, {"lanes", lanes}, {"claims", claims}, {"sending", sending},
-		{"receipts", receipts}, {"reviews", reviews}, {"credential moves", credentialMoves}, {"unknowns", unknowns}, {"turns", turns}, {"order", order}, {"intents", intents}, {"permits", permits}, {"transitions", transitions}, {"outbox", outbox}, {"relays", relays}, {"restart", restart}, {"reads", reads}, {"reports", reports}, {"ages", ages}, {"restores", restores},
-		{"pruning", pruning}, {"seals", seals}, {"reseals", reseals}, {"emails", emails},
-		{"shop actions", shopActions}, {"reminders", reminders}, {"erasures", erasures}, {"imports", imports},
+		{"Accounts", accounts}, {"Intake", intake}, {"Replays", replays}, {"Plans", plans}, {"Lanes", lanes}, {"Claims", claims}, {"Sending", sending},
+		{"Responses", responses}, {"Reviews", reviews}, {"CredentialMoves", credentialMoves}, {"UnknownOutcomes", unknownOutcomes}, {"RunOrder", runOrder}, {"TransactionOrder", transactionOrder}, {"Intents", intents}, {"Permits", permits}, {"Transitions", transitions}, {"Outbox", outbox}, {"Relays", relays}, {"Restart", restart}, {"Reads", reads}, {"Reports", reports}, {"InactiveTime", inactiveTime}, {"Restores", restores},
+		{"Pruning", pruning}, {"Seals", seals}, {"Reseals", reseals}, {"Emails", emails},
+		{"ShopActions", shopActions}, {"Reminders", reminders}, {"Erasures", erasures}, {"Imports", imports},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, p := range group.parts {

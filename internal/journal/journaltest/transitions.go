@@ -11,7 +11,8 @@ import (
 )
 
 var transitions = []part{
-	{"a transition writes all that belongs to it", func(f *fixture) {
+	// A transition writes all that belongs to it.
+	{"Writes", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 		f.ok(err)
@@ -44,7 +45,8 @@ var transitions = []part{
 			f.Fatalf("audit is %+v", entries)
 		}
 	}},
-	{"waits are counted, doubt stays", func(f *fixture) {
+	// Waits are counted, doubt stays.
+	{"WaitsAndDoubt", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		for i, doubt := range []bool{false, true, false} {
 			o := f.claimed(journal.Activate, journal.Call)
@@ -62,8 +64,10 @@ var transitions = []part{
 			f.Fatalf("claimed %+v", o)
 		}
 	}},
-	{"a merchant is one shop's", testMerchants},
-	{"of two shops that want a merchant at once one gets it", func(f *fixture) {
+	// A merchant is one shop's.
+	{"MerchantOfOneShop", testMerchants},
+	// Of two shops that want a merchant at once one gets it.
+	{"ConcurrentMerchant", func(f *fixture) {
 		var os []journal.ClaimedOperation
 		f.ingest(f.code("s1", "e1", "1"), f.code("s2", "e2", "2"), f.code("s3", "e3", "3"))
 		for _, o := range f.claim(journal.Activate, journal.Call, 3) {
@@ -93,7 +97,8 @@ var transitions = []part{
 			f.Fatalf("%d shops have the merchant", stored)
 		}
 	}},
-	{"an older version does not become the current one again", func(f *fixture) {
+	// An older version does not become the current one again.
+	{"OlderVersionStaysOlder", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		_, _, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "answer"))
 		f.ok(err)
@@ -122,7 +127,8 @@ var transitions = []part{
 			f.Fatalf("the shop's current credentials are %+v", history.Active)
 		}
 	}},
-	{"a version exists once", func(f *fixture) {
+	// A version exists once.
+	{"VersionOnce", func(f *fixture) {
 		activate(f, "s", "1", "m-1")
 		o, id := f.sending(f.code("s", "e2", "2"))
 		if o.NextVersion != 2 || o.Active == nil || o.Active.Version != 1 || o.Active.MerchantID != "m-1" {
@@ -148,7 +154,8 @@ var transitions = []part{
 		_, err = f.j.Credential(f.ctx, shopKey("s"), 3)
 		want(f.T, err, journal.ErrNotFound)
 	}},
-	{"a version that is not announced is not published", func(f *fixture) {
+	// A version that is not announced is not published.
+	{"UnannouncedVersion", func(f *fixture) {
 		current := func(want int64) {
 			f.Helper()
 			c, err := f.j.PublishedCredential(f.ctx, shopKey("s"))
@@ -171,7 +178,8 @@ var transitions = []part{
 			want(f.T, err, journal.ErrNotFound)
 		}
 	}},
-	{"a secret may lie in another store", func(f *fixture) {
+	// A secret may lie in another store.
+	{"SecretInOtherStore", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		c := f.credential(o, 1, "m-1")
 		c.Sealed = nil
@@ -182,7 +190,8 @@ var transitions = []part{
 			f.Fatalf("the credential is %+v", got)
 		}
 	}},
-	{"what makes no sense is refused and leaves nothing", func(f *fixture) {
+	// What makes no sense is refused and leaves nothing.
+	{"InvalidTransition", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		open := f.credential(o, 1, "m-1")
 		open.Sealed = []byte("in the open")
@@ -213,7 +222,8 @@ var transitions = []part{
 		}
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Done, Attempt: id, End: f.answered(200)})
 	}},
-	{"a step that fails leaves the others of its batch alone", func(f *fixture) {
+	// A step that fails leaves the others of its batch alone.
+	{"FailedStepAlone", func(f *fixture) {
 		const n = 60
 		var es []journal.Event
 		for i := range n {

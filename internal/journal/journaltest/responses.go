@@ -6,8 +6,9 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-var receipts = []part{
-	{"in sending it is the caller's", func(f *fixture) {
+var responses = []part{
+	// In sending it is the caller's.
+	{"HeldWhileSending", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
 		s, mine, err := f.j.SaveResponse(f.ctx, r)
@@ -25,7 +26,8 @@ var receipts = []part{
 		}
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done})
 	}},
-	{"a check begins with it if it is the caller's and a permit is left", func(f *fixture) {
+	// A check begins with it if it is the caller's and a permit is left.
+	{"CheckBegins", func(f *fixture) {
 		p := journal.Permit{RateLimit: "checks", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
 		c := journal.Check{Account: account, SendBy: 5 * time.Second, Deadline: 10 * time.Second, Permits: []journal.Permit{p}}
 		for _, x := range []struct {
@@ -60,7 +62,8 @@ var receipts = []part{
 			f.free(p, 0, 30*time.Second)
 		}
 	}},
-	{"the permit of its check counts after a crash, and once", func(f *fixture) {
+	// The permit of its check counts after a crash, and once.
+	{"CheckPermitAfterCrash", func(f *fixture) {
 		p := journal.Permit{RateLimit: "checks", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
 		c := journal.Check{Account: account, SendBy: 5 * time.Second, Deadline: 10 * time.Second, Permits: []journal.Permit{p}}
 		o, id := f.sending(f.code("s", "e1", "1"))
@@ -85,7 +88,8 @@ var receipts = []part{
 		f.free(p, 1, 0)
 		want(f.T, f.j.EndAttempt(f.ctx, check-100, *f.answered(200)), journal.ErrNotFound)
 	}},
-	{"when its holder is gone it is anybody's", func(f *fixture) {
+	// When its holder is gone it is anybody's.
+	{"HolderGone", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
 		_, _, err := f.j.SaveResponse(f.ctx, r)
@@ -97,7 +101,8 @@ var receipts = []part{
 		}
 		want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done}), journal.ErrStale)
 	}},
-	{"after unknown it goes on as received", func(f *fixture) {
+	// After unknown it goes on as received.
+	{"AfterUnknown", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.clock.advance(2 * time.Minute)
 		_, _, err := f.j.ReleaseExpiredLeases(f.ctx)
@@ -118,7 +123,8 @@ var receipts = []part{
 			f.Fatalf("claimed %+v", got)
 		}
 	}},
-	{"after attention for want of an answer it goes on as received", func(f *fixture) {
+	// After attention for want of an answer it goes on as received.
+	{"AfterAttentionWithoutResponse", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Doubt: true})
 		s, mine, err := f.j.SaveResponse(f.ctx, f.receipt(o, id, "late"))
@@ -133,7 +139,8 @@ var receipts = []part{
 			f.Fatalf("claimed %+v", got)
 		}
 	}},
-	{"after attention over an answer it is kept beside", func(f *fixture) {
+	// After attention over an answer it is kept beside.
+	{"AfterAttentionWithResponse", func(f *fixture) {
 		first, firstID := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: first.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
 		o := f.claimed(journal.Activate, journal.Call)
@@ -149,10 +156,14 @@ var receipts = []part{
 			f.Fatalf("claimed %+v", got)
 		}
 	}},
-	{"before an answer it goes on as received, and nothing more is sent", testReceiptBeforeAnAnswer},
-	{"it holds the lane until nothing of another request can be on its way", testReceiptBesideARequest},
-	{"after its end it is compared", testReceiptAfterTheEnd},
-	{"beside an answer it is compared at the end", func(f *fixture) {
+	// Before an answer it goes on as received, and nothing more is sent.
+	{"BeforeResponse", testReceiptBeforeAnAnswer},
+	// It holds the lane until nothing of another request can be on its way.
+	{"HoldsLane", testReceiptBesideARequest},
+	// After its end it is compared.
+	{"AfterEnd", testReceiptAfterTheEnd},
+	// Beside an answer it is compared at the end.
+	{"BesideResponse", func(f *fixture) {
 		o := unknown(f, "s", "1")
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Planned})
 		probe := f.claimed(journal.Activate, journal.Call)
@@ -177,8 +188,10 @@ var receipts = []part{
 		f.apply(journal.Transition{Ref: done.Ref, From: journal.Done, To: journal.Done, Reason: "activated", Compared: true})
 		f.idle(journal.Activate, journal.Settle)
 	}},
-	{"it is erased some time after its credentials were found to work", testEraseReceipts},
-	{"it survives a crash before anybody reads it", func(f *fixture) {
+	// It is erased some time after its credentials were found to work.
+	{"ErasedAfterVerification", testEraseReceipts},
+	// It survives a crash before anybody reads it.
+	{"Crash", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
 		_, _, err := f.j.SaveResponse(f.ctx, r)
@@ -193,7 +206,8 @@ var receipts = []part{
 			f.Fatal(s, mine, err)
 		}
 	}},
-	{"one that names nothing, or is not sealed, is refused", func(f *fixture) {
+	// One that names nothing, or is not sealed, is refused.
+	{"InvalidResponse", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		bad := f.receipt(o, id, "answer")
 		bad.Sealed = []byte("in the open")

@@ -7,9 +7,10 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// turns: the lane has the order in which runs began, whatever the operations' ages.
-var turns = []part{
-	{"a run that starts again stands behind what came before it", func(f *fixture) {
+// runOrder: the lane has the order in which runs began, whatever the operations' ages.
+var runOrder = []part{
+	// A run that starts again stands behind what came before it.
+	{"RunAgainIsLast", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		f.finish(f.claimed(journal.Activate, journal.Call))
 		f.ingest(f.code("s", "e2", "2"), f.address("s", "e3", "a@x.test"), f.code("s", "e4", "4"))
@@ -29,7 +30,8 @@ var turns = []part{
 			f.finish(o)
 		}
 	}},
-	{"the planner sees what is open in the order of the runs", func(f *fixture) {
+	// The planner sees what is open in the order of the runs.
+	{"PlannerOrder", func(f *fixture) {
 		f.ingest(f.code("s", "e1", "1"))
 		f.finish(f.claimed(journal.Activate, journal.Call))
 		f.ingest(f.code("s", "e2", "2"), f.code("s", "e3", "3"), f.code("s", "e4", "1"))
@@ -48,7 +50,8 @@ var turns = []part{
 			f.Fatalf("the planner sees %v", seen)
 		}
 	}},
-	{"a person's run stands behind the events taken before it", func(f *fixture) {
+	// A person's run stands behind the events taken before it.
+	{"OperatorRun", func(f *fixture) {
 		first, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: first.Ref, From: journal.Sending, To: journal.Attention, Reason: "request_rejected", Attempt: id, End: f.answered(403)})
 		f.ingest(f.code("s", "e2", "2"), f.code("s", "e3", "3"))
@@ -69,7 +72,8 @@ var turns = []part{
 			f.finish(o)
 		}
 	}},
-	{"a probe that a person asks for is one", func(f *fixture) {
+	// A probe that a person asks for is one.
+	{"RequestedProbe", func(f *fixture) {
 		settle := unknown(f, "s", "1")
 		f.apply(journal.Transition{Ref: settle.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
 		other, id := f.sending(f.code("t", "f1", "7"))
@@ -86,7 +90,8 @@ var turns = []part{
 			f.Error("the unknown one was not claimed")
 		}
 	}},
-	{"what ran last supersedes, whatever its age", func(f *fixture) {
+	// What ran last supersedes, whatever its age.
+	{"LastRunSupersedes", func(f *fixture) {
 		// An operator begins a run of the older operation after the newer one was in
 		// doubt. It succeeds, so it supersedes the newer one.
 		old := unknown(f, "s", "1")

@@ -8,9 +8,10 @@ import (
 
 const day = 24 * time.Hour
 
-// ages tests the time for which an account's circuit breaker was not active.
-var ages = []part{
-	{"a claim returns for how long the circuit breaker was not active", func(f *fixture) {
+// inactiveTime tests the time for which an account's circuit breaker was not active.
+var inactiveTime = []part{
+	// A claim returns for how long the circuit breaker was not active.
+	{"TimeNotActive", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.clock.advance(time.Hour)
 		f.circuit(journal.CircuitThrottled)
@@ -31,7 +32,8 @@ var ages = []part{
 		f.circuit(journal.CircuitActive)
 		f.openFor("s3", time.Minute)
 	}},
-	{"it goes on while no process runs", func(f *fixture) {
+	// It goes on while no process runs.
+	{"CountsWithoutProcess", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.circuit(journal.CircuitPaused)
 		f.clock.advance(day)
@@ -43,7 +45,8 @@ var ages = []part{
 		f.clock.advance(day)
 		f.openFor("s1", 2*day)
 	}},
-	{"a clock that is set back does not reduce it", func(f *fixture) {
+	// A clock that is set back does not reduce it.
+	{"ClockSetBack", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.circuit(journal.CircuitPaused)
 		f.clock.advance(2 * day)
@@ -54,7 +57,8 @@ var ages = []part{
 		f.clock.advance(time.Hour)
 		f.openFor("s1", 2*day+time.Hour)
 	}},
-	{"a new run begins again", func(f *fixture) {
+	// A new run begins again.
+	{"NewRun", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.circuit(journal.CircuitPaused)
 		f.clock.advance(day)
@@ -65,7 +69,8 @@ var ages = []part{
 		f.clock.advance(time.Hour)
 		f.openFor("s1", time.Hour)
 	}},
-	{"an account that is not active does not affect others", func(f *fixture) {
+	// An account that is not active does not affect others.
+	{"OtherAccounts", func(f *fixture) {
 		f.ok(f.j.EnsureAccount(f.ctx, "second", "partner-2"))
 		f.ok(f.j.SetCircuit(f.ctx, "second", journal.Circuit{State: journal.CircuitPaused, Since: f.clock.now()}, nil))
 		f.ingest(f.address("s1", "e1", "a@example.com"))

@@ -6,9 +6,10 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// unknowns tests operations whose outcome is unknown.
-var unknowns = []part{
-	{"unknown outcomes are counted, over runs, leases and crashes", func(f *fixture) {
+// unknownOutcomes tests operations whose outcome is unknown.
+var unknownOutcomes = []part{
+	// Unknown outcomes are counted, over runs, leases and crashes.
+	{"CountedOutcomes", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		if o.Unknowns != 0 || o.Newer {
 			f.Fatalf("claimed %+v", o)
@@ -52,8 +53,10 @@ var unknowns = []part{
 			f.Fatalf("tries are %+v", d.Tries)
 		}
 	}},
-	{"when nothing can have left any more is told", testClosed},
-	{"one that steps behind comes after all that is queued", func(f *fixture) {
+	// When nothing can have left any more is told.
+	{"QuietSince", testClosed},
+	// One that steps behind comes after all that is queued.
+	{"BehindQueued", func(f *fixture) {
 		o := unknown(f, "s", "1")
 		f.ingest(f.address("s", "e2", "a@x.test"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Planned, Reason: "probe"})
@@ -90,7 +93,8 @@ var unknowns = []part{
 		f.apply(journal.Transition{Ref: last.Ref, From: journal.Claimed, To: journal.Planned, Behind: true})
 		f.finish(f.claimed(journal.Activate, journal.Call))
 	}},
-	{"one that succeeds supersedes the older ones in doubt", func(f *fixture) {
+	// One that succeeds supersedes the older ones in doubt.
+	{"SuccessSupersedes", func(f *fixture) {
 		aside, attention, other := unknown(f, "s", "1"), unknown(f, "t", "2"), unknown(f, "u", "3")
 		f.apply(journal.Transition{Ref: attention.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
 		f.apply(journal.Transition{Ref: other.Ref, From: journal.Unknown, To: journal.Attention, Reason: "outcome_unknown"})
@@ -133,7 +137,8 @@ var unknowns = []part{
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Claimed, To: journal.Done, Supersede: "newer_code", Over: []string{"outcome_unknown"}})
 		f.wantState(newer.UUID, journal.Attention)
 	}},
-	{"one in doubt is superseded out of attention for some reasons, and never with an answer", func(f *fixture) {
+	// One in doubt is superseded out of attention for some reasons, and never with an answer.
+	{"SupersededInAttention", func(f *fixture) {
 		lost := func(shop, code, reason string, doubt bool) journal.ClaimedOperation {
 			f.ingest(f.code(shop, "e-"+shop+code, code))
 			o := f.claimed(journal.Activate, journal.Call)
@@ -157,7 +162,8 @@ var unknowns = []part{
 			f.wantState(o.UUID, journal.Attention)
 		}
 	}},
-	{"an address that steps behind can still be cancelled by nobody", func(f *fixture) {
+	// An address that steps behind can still be cancelled by nobody.
+	{"UncancellableWhenBehind", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		o := f.claimed(journal.Invite, journal.Call)
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Unknown, Doubt: true, Attempt: f.send(o), End: f.answered(500)})

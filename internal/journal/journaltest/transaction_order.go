@@ -7,11 +7,14 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// order: the requests of one transaction see each other as if each had its own.
-var order = []part{
-	{"a claim comes behind the other requests of its transaction", func(f *fixture) { testClaimLast(f, false) }},
-	{"a claim comes behind the others when one of them fails after it wrote", func(f *fixture) { testClaimLast(f, true) }},
-	{"the planner sees who got the lane from a request before", func(f *fixture) {
+// transactionOrder: the requests of one transaction see each other as if each had its own.
+var transactionOrder = []part{
+	// A claim comes behind the other requests of its transaction.
+	{"ClaimBehindOtherRequests", func(f *fixture) { testClaimLast(f, false) }},
+	// A claim comes behind the others when one of them fails after it wrote.
+	{"ClaimBehindFailedRequest", func(f *fixture) { testClaimLast(f, true) }},
+	// The planner sees who got the lane from a request before.
+	{"PlannerSeesLane", func(f *fixture) {
 		first, id := f.sending(f.code("s", "e1", "1"))
 		f.ingest(f.code("s", "e2", "2"))
 		var seen []journal.State
@@ -37,7 +40,8 @@ var order = []part{
 			f.Fatalf("claimed %s, want e3", o.EventID)
 		}
 	}},
-	{"a transition sees who got the lane from a request before", func(f *fixture) {
+	// A transition sees who got the lane from a request before.
+	{"TransitionSeesLane", func(f *fixture) {
 		first, id := f.sending(f.code("s", "e1", "1"))
 		f.ingest(f.code("s", "e2", "2"))
 		queued := f.state(operationID(f.code("s", "e2", "2"), 0))
@@ -53,7 +57,8 @@ var order = []part{
 		want(f.T, errs[1], journal.ErrStale)
 		f.wantState(queued.UUID, journal.Planned)
 	}},
-	{"an operation that waits behind the others gets a lane that was released before a new run", func(f *fixture) {
+	// An operation that waits behind the others gets a lane that was released before a new run.
+	{"ReleasedLane", func(f *fixture) {
 		// The second transition would overtake the operation behind if it saw the lane as
 		// held: operations behind get the lane after those that are queued.
 		first, id := f.sending(f.code("s", "e1", "1"))
