@@ -11,7 +11,7 @@ import (
 )
 
 // A replica that begins is seen by the others only with its lock: one that looked
-// between the two would bury it, and no longer know that it is at work.
+// between the two would endDeadLeases it, and no longer know that it is at work.
 func testSeenWithItsLock(b *bed) {
 	first := b.open()
 	conn, err := pgx.Connect(b.Context(), b.url)

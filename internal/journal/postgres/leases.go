@@ -24,21 +24,21 @@ func run(ctx context.Context, tx pgx.Tx, steps []step) error {
 	return nil
 }
 
-// buryTries is how often bury tries to end the leases of those that are gone.
-const buryTries = 10
+// deadLeaseTries is how often endDeadLeases tries to end the leases of those that are gone.
+const deadLeaseTries = 10
 
-// bury ends the leases of replicas whose session is gone. They may still run: the claim
+// endDeadLeases ends the leases of replicas whose session is gone. They may still run: the claim
 // numbers fence off their later steps, and the outcome of their requests is unknown. An
 // opening process also checks that it may open and, if no other replica runs, adapts the
 // times to a clock that was set meanwhile.
-func (s *session) bury(ctx context.Context, opening bool) error {
+func (s *session) endDeadLeases(ctx context.Context, opening bool) error {
 	ended := false
 	err := s.j.bounded(ctx, func(ctx context.Context) (err error) {
 		// It locks operations in any order, and not after their shops as the writers do.
 		// In a deadlock the server ends this transaction, one second after it began to
 		// wait.
-		for range buryTries {
-			if ended, err = s.buryIn(ctx, opening); !transient(err) {
+		for range deadLeaseTries {
+			if ended, err = s.endDeadLeasesIn(ctx, opening); !transient(err) {
 				break
 			}
 		}
@@ -50,7 +50,7 @@ func (s *session) bury(ctx context.Context, opening bool) error {
 	return err
 }
 
-func (s *session) buryIn(ctx context.Context, opening bool) (ended bool, err error) {
+func (s *session) endDeadLeasesIn(ctx context.Context, opening bool) (ended bool, err error) {
 	err = pgx.BeginTxFunc(ctx, s.j.readers, atLevel, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", s.j.lockKey, int32(lockDuty)); err != nil {
 			return err

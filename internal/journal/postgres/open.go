@@ -157,7 +157,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	if j.beside {
 		return j, nil
 	}
-	if err := j.attend(ctx); err != nil {
+	if err := j.register(ctx); err != nil {
 		return nil, err
 	}
 	go j.write()

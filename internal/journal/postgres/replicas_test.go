@@ -318,7 +318,7 @@ func testDead(b *bed) {
 	}
 	// It may live, and send until the deadline: the quiet period does not begin before.
 	got := b.claim(other, journal.Settle, 1, time.Minute)
-	if len(got) != 1 || time.Until(got[0].Closed) < 50*time.Minute {
+	if len(got) != 1 || time.Until(got[0].ConnectionClosed) < 50*time.Minute {
 		b.Fatalf("claimed %+v", got)
 	}
 }

@@ -32,7 +32,7 @@ func MayWork(ctx context.Context, o Options) error {
 		return named(readable(err))
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	made, err := mayUse(ctx, conn, written)
+	made, err := checkRights(ctx, conn, written)
 	if err == nil {
 		err = try(ctx, conn, made)
 	}
@@ -78,9 +78,9 @@ type catalogue interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// mayUse finds the missing rights, and reports whether there are tables. A policy that
+// checkRights finds the missing rights, and reports whether there are tables. A policy that
 // hides rows counts as a missing right, because hidden rows would be inserted again.
-func mayUse(ctx context.Context, conn catalogue, needs use) (made bool, err error) {
+func checkRights(ctx context.Context, conn catalogue, needs use) (made bool, err error) {
 	var schema string
 	var may bool
 	if err := conn.QueryRow(ctx, `SELECT coalesce(current_schema(), ''), coalesce(has_schema_privilege(current_schema(), 'CREATE'), FALSE),
@@ -215,7 +215,7 @@ func (j *Journal) mayUseTables(ctx context.Context) error {
 	if j.beside {
 		needs = shown
 	}
-	_, err := mayUse(ctx, j.readers, needs)
+	_, err := checkRights(ctx, j.readers, needs)
 	switch {
 	case err == nil:
 		return nil

@@ -32,11 +32,11 @@ type session struct {
 	done    chan struct{}
 }
 
-// attend registers this process as a replica, ends the claims of replicas that are gone,
+// register registers this process as a replica, ends the claims of replicas that are gone,
 // and listens.
-func (j *Journal) attend(ctx context.Context) error {
+func (j *Journal) register(ctx context.Context) error {
 	s := &session{j: j, done: make(chan struct{})}
-	if err := s.enter(ctx, false); err != nil {
+	if err := s.open(ctx, false); err != nil {
 		return named(readable(err))
 	}
 	j.session = s
@@ -45,7 +45,7 @@ func (j *Journal) attend(ctx context.Context) error {
 		err = j.mayOpen(ctx, s.conn)
 	}
 	if err == nil {
-		err = s.bury(ctx, true)
+		err = s.endDeadLeases(ctx, true)
 	}
 	if err != nil {
 		close(s.done)
@@ -57,9 +57,9 @@ func (j *Journal) attend(ctx context.Context) error {
 	return nil
 }
 
-// enter opens the session's connection and registers a replica. If ready is false, the
+// open opens the session's connection and registers a replica. If ready is false, the
 // replica has yet to examine the earlier state.
-func (s *session) enter(ctx context.Context, ready bool) error {
+func (s *session) open(ctx context.Context, ready bool) error {
 	conn, err := s.j.dial(ctx)
 	if err != nil {
 		return err
@@ -119,12 +119,12 @@ func (s *session) listen(ctx context.Context) {
 	defer close(s.done)
 	next := time.Now().Add(s.j.bounds.ping)
 	for {
-		err := s.hear(ctx, next)
+		err := s.awaitNotification(ctx, next)
 		if err == nil && !time.Now().Before(next) {
 			err = s.within(ctx, s.j.bounds.ping, func(ctx context.Context) error { return s.j.examine(ctx, s.conn, "") })
 			next = time.Now().Add(s.j.bounds.ping)
 			// A lost notification must not be waited for forever.
-			s.look()
+			s.signalAll()
 		}
 		if ctx.Err() != nil {
 			return
@@ -132,8 +132,8 @@ func (s *session) listen(ctx context.Context) {
 		if err == nil {
 			continue
 		}
-		s.shut()
-		for s.within(ctx, s.j.bounds.read, s.again) != nil {
+		s.closeConn()
+		for s.within(ctx, s.j.bounds.read, s.reopen) != nil {
 			s.j.away.Store(true)
 			select {
 			case <-ctx.Done():
@@ -142,18 +142,18 @@ func (s *session) listen(ctx context.Context) {
 			}
 		}
 		next = time.Now().Add(s.j.bounds.ping)
-		s.look()
+		s.signalAll()
 	}
 }
 
-// look signals everything that a lost notification may have reported.
-func (s *session) look() {
+// signalAll signals everything that a lost notification may have reported.
+func (s *session) signalAll() {
 	s.j.Notify(steps.Signals{Work: true, Outbox: true, Intents: true})
 	notify(s.j.freed)
 }
 
-// hear passes one notification on; its result is nil also if none arrives in time.
-func (s *session) hear(ctx context.Context, until time.Time) error {
+// awaitNotification passes one notification on; its result is nil also if none arrives in time.
+func (s *session) awaitNotification(ctx context.Context, until time.Time) error {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	n, err := s.conn.WaitForNotification(ctx)
@@ -172,20 +172,20 @@ func (s *session) within(ctx context.Context, d time.Duration, f func(context.Co
 	return f(ctx)
 }
 
-// again opens the session again, and examines the database.
-func (s *session) again(ctx context.Context) error {
-	if err := s.enter(ctx, true); err != nil {
+// reopen opens the session again, and examines the database.
+func (s *session) reopen(ctx context.Context) error {
+	if err := s.open(ctx, true); err != nil {
 		return err
 	}
 	if err := s.j.arrive(ctx, s.conn); err != nil {
-		s.shut()
+		s.closeConn()
 		return err
 	}
 	return nil
 }
 
-// shut closes the connection without waiting for a server that may be gone.
-func (s *session) shut() {
+// closeConn closes the connection without waiting for a server that may be gone.
+func (s *session) closeConn() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = s.conn.Close(ctx) // the connection is closed because of an earlier error
@@ -238,5 +238,5 @@ func (s *session) leave() {
 	if !s.conn.IsClosed() {
 		_, _ = s.conn.Exec(ctx, pulseEnd, s.j.pulse.process[:], s.j.clock.Now()) // otherwise the others find it gone
 	}
-	s.shut() // releases the lock
+	s.closeConn() // releases the lock
 }

@@ -83,7 +83,7 @@ func (d database) EndLeasesOfDead(ctx context.Context) error {
 	if d.j.beside || d.j.closed.Load() {
 		return nil
 	}
-	if err := d.j.session.bury(ctx, false); err != nil {
+	if err := d.j.session.endDeadLeases(ctx, false); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
 	return nil
