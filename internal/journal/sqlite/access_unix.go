@@ -14,12 +14,12 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// besides are the suffixes of the files of a journal.
-var besides = []string{"", "-wal", "-shm", "-journal", ".lock"}
+// fileSuffixes are the suffixes of the files of a journal.
+var fileSuffixes = []string{"", "-wal", "-shm", "-journal", ".lock"}
 
-// mayUse refuses files that group or world can read or write, as for files with a secret.
+// checkPermissions refuses files that group or world can read or write, as for files with a secret.
 // A reader would learn every shop; a writer could decide what is sent.
-func (j *Journal) mayUse(held bool) error {
+func (j *Journal) checkPermissions(held bool) error {
 	folder, err := os.Stat(filepath.Dir(j.path))
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
@@ -27,7 +27,7 @@ func (j *Journal) mayUse(held bool) error {
 	if mode := folder.Mode(); mode.Perm()&0o002 != 0 && mode&fs.ModeSticky == 0 {
 		return fmt.Errorf("%w: every user can replace files in the folder %s (mode %04o); chmod 700 it", ErrOpenToOthers, filepath.Dir(j.path), mode.Perm())
 	}
-	for _, suffix := range besides {
+	for _, suffix := range fileSuffixes {
 		name := j.path + suffix
 		info, err := os.Lstat(name)
 		if err != nil || !info.Mode().IsRegular() {
@@ -60,22 +60,22 @@ func givenToGroup(folder fs.FileInfo) bool {
 	return int(s.Gid) == os.Getegid() || err == nil && slices.Contains(groups, int(s.Gid))
 }
 
-// owned adds the owner of the file to an error of missing rights, if it is not this
+// explainOwner adds the owner of the file to an error of missing rights, if it is not this
 // process's user.
-func owned(path string, err error) error {
+func explainOwner(path string, err error) error {
 	if !errors.Is(err, fs.ErrPermission) && !slices.Contains([]int{sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}, code(err)) {
 		return err
 	}
 	for _, name := range []string{path, path + ".lock", path + "-wal", path + "-shm", filepath.Dir(path)} {
-		if uid, other := anothers(name); other {
+		if uid, other := foreignOwner(name); other {
 			return fmt.Errorf("%w; %s belongs to the user with id %d, and this process runs as %d: run it as that user, or give the folder and all its files to this one (chown)", err, name, uid, os.Geteuid())
 		}
 	}
 	return err
 }
 
-// anothers reports whether a file belongs to another user, and returns that user's id.
-func anothers(name string) (uid uint32, other bool) {
+// foreignOwner reports whether a file belongs to another user, and returns that user's id.
+func foreignOwner(name string) (uid uint32, other bool) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return 0, false
@@ -84,9 +84,9 @@ func anothers(name string) (uid uint32, other bool) {
 	return s.Uid, ok && int(s.Uid) != os.Geteuid()
 }
 
-// inherit gives a file that the superuser has created beside the journal to the journal's
+// giveToOwner gives a file that the superuser has created beside the journal to the journal's
 // owner, who could not open it otherwise.
-func inherit(name, path string) error {
+func giveToOwner(name, path string) error {
 	info, err := os.Stat(path)
 	if os.Geteuid() != 0 || err != nil {
 		return nil //nolint:nilerr // there is no journal yet: it will belong to this user
@@ -117,7 +117,7 @@ func Warnings(path string) (words []string) {
 			words = append(words, fmt.Sprintf("the group can replace files in the folder of the journal, %s (mode %04o): chmod 700 it", folder, mode.Perm()))
 		}
 	}
-	if uid, other := anothers(path); other {
+	if uid, other := foreignOwner(path); other {
 		words = append(words, fmt.Sprintf("the journal belongs to the user with id %d, and this process runs as %d: the other may be unable to open files that it creates", uid, os.Geteuid()))
 	}
 	return words

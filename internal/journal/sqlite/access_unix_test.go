@@ -118,7 +118,7 @@ func TestAnothersJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	denied := &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}
-	if got := owned(path, denied); !errors.Is(got, fs.ErrPermission) || strings.Contains(got.Error(), "belongs to") {
+	if got := explainOwner(path, denied); !errors.Is(got, fs.ErrPermission) || strings.Contains(got.Error(), "belongs to") {
 		t.Errorf("one's own: %v", got)
 	}
 	if os.Geteuid() != 0 {
@@ -127,10 +127,10 @@ func TestAnothersJournal(t *testing.T) {
 	if err := os.Chown(path, 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
-	if got := owned(path, denied); !errors.Is(got, fs.ErrPermission) || !strings.Contains(got.Error(), "belongs to the user with id 12345, and this process runs as 0") {
+	if got := explainOwner(path, denied); !errors.Is(got, fs.ErrPermission) || !strings.Contains(got.Error(), "belongs to the user with id 12345, and this process runs as 0") {
 		t.Errorf("another's: %v", got)
 	}
-	if got := owned(path, journal.ErrHeld); !errors.Is(got, journal.ErrHeld) || strings.Contains(got.Error(), "belongs to") {
+	if got := explainOwner(path, journal.ErrHeld); !errors.Is(got, journal.ErrHeld) || strings.Contains(got.Error(), "belongs to") {
 		t.Errorf("another error: %v", got)
 	}
 	// What the superuser makes beside it is its owner's.
@@ -140,7 +140,7 @@ func TestAnothersJournal(t *testing.T) {
 	if err := closing(Open(t.Context(), options(path))); err != nil {
 		t.Fatal(err)
 	}
-	if uid, other := anothers(path + ".lock"); !other || uid != 12345 {
+	if uid, other := foreignOwner(path + ".lock"); !other || uid != 12345 {
 		t.Errorf("the lock is of %d", uid)
 	}
 	if words := strings.Join(Warnings(path), " "); !strings.Contains(words, "12345") {

@@ -81,7 +81,7 @@ func (j *Journal) openBeside(ctx context.Context) error {
 	}
 	// A journal that was moved is out of date.
 	if raw, err := j.Fact(ctx, steps.Moved); err != nil || raw != nil {
-		return errors.Join(err, movedAway(raw))
+		return errors.Join(err, movedError(raw))
 	}
 	if j.identity, j.origin, err = j.Identities(ctx); err != nil {
 		return err
@@ -232,5 +232,5 @@ func explain(path string, err error) error {
 	if code(err) != 0 {
 		err = plainError{err}
 	}
-	return owned(path, fmt.Errorf("journal: %s: %s%w", path, word, err))
+	return explainOwner(path, fmt.Errorf("journal: %s: %s%w", path, word, err))
 }

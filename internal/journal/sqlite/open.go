@@ -85,7 +85,7 @@ type Journal struct {
 
 	lease   relayLease
 	queue   *queue.Queue[*request]
-	scrubs  scrubs
+	scrubs  scrubState
 	writer  *writer // nil beside a worker
 	written chan struct{}
 
@@ -146,7 +146,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	j := &Journal{
 		path: path, log: o.Logger, clock: newClock(o.Now),
 		written: make(chan struct{}),
-		queue:   queue.New[*request](), scrubs: scrubs{turn: make(chan struct{}, 1)}, space: newSpace(path, o),
+		queue:   queue.New[*request](), scrubs: scrubState{running: make(chan struct{}, 1)}, space: newSpace(path, o),
 		recover: o.Recover, mark: o.Mark, boot: boot, checkRows: o.checkRows,
 	}
 	j.texts.Of = steps.Query.SQLite
@@ -161,14 +161,14 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 	}()
 	if !o.ReadOnly {
 		if err := j.hold(); err != nil {
-			return nil, owned(path, err)
+			return nil, explainOwner(path, err)
 		}
 	}
-	if err := j.mayUse(!o.ReadOnly); err != nil {
+	if err := j.checkPermissions(!o.ReadOnly); err != nil {
 		return nil, err
 	}
 	if err := checkFile(path, !o.ReadOnly); err != nil {
-		return nil, owned(path, err)
+		return nil, explainOwner(path, err)
 	}
 	if o.ReadOnly {
 		err = j.openBeside(ctx)
@@ -224,7 +224,7 @@ func (j *Journal) hold() error {
 	}
 	held, err := lockFile(f)
 	if err == nil && !held {
-		err = inherit(f.Name(), j.path)
+		err = giveToOwner(f.Name(), j.path)
 	}
 	if err == nil && !held {
 		j.lock = f

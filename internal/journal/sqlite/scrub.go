@@ -12,10 +12,10 @@ import (
 	"invoicebox-worker/internal/journal"
 )
 
-// scrubs record how erased bytes were removed from the files. A rewrite contains nothing
+// scrubState records how erased bytes were removed from the files. A rewrite contains nothing
 // that was erased before it began. The log may contain it until it is emptied after that.
-type scrubs struct {
-	turn      chan struct{} // held by the call that rewrites for all waiting ones
+type scrubState struct {
+	running   chan struct{} // held by the call that rewrites for all waiting ones
 	begun     atomic.Int64  // the number of the last rewrite that began
 	rewritten atomic.Int64  // the last one that succeeded
 	emptied   atomic.Int64  // the last one after which the log was emptied
@@ -38,8 +38,8 @@ func (d database) Scrub(ctx context.Context) (bool, error) {
 	s := &d.j.scrubs
 	need := s.begun.Load() + 1
 	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+	case s.running <- struct{}{}:
+		defer func() { <-s.running }()
 	case <-ctx.Done():
 		return true, ctx.Err()
 	}
@@ -53,7 +53,7 @@ func (d database) Scrub(ctx context.Context) (bool, error) {
 		if err == nil {
 			continue
 		}
-		if !errors.Is(err, errRead) {
+		if !errors.Is(err, errReaderOpen) {
 			return true, err
 		}
 		if !logged {
@@ -77,7 +77,7 @@ func (j *Journal) rewrite() error {
 	number := j.scrubs.begun.Add(1)
 	// The writer's settings keep temporary tables in memory. This one is as large as the
 	// journal, so it is written to the journal's disk.
-	err := j.apart([]string{"busy_timeout=" + busyTimeout, "synchronous=FULL", "temp_store=FILE", "temp_store_directory=" + quoted(filepath.Dir(j.path))}, func(c *conn) error {
+	err := j.withSettings([]string{"busy_timeout=" + busyTimeout, "synchronous=FULL", "temp_store=FILE", "temp_store_directory=" + quoted(filepath.Dir(j.path))}, func(c *conn) error {
 		defer func() { _, _ = c.one("PRAGMA temp_store_directory=''") }()
 		pages, err := c.one("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
 		if err != nil {
@@ -97,15 +97,15 @@ func (j *Journal) rewrite() error {
 	return nil
 }
 
-// errRead reports that a reader has an older state of the database open.
-var errRead = errors.New("journal: a reader prevents the truncation of the write-ahead log")
+// errReaderOpen reports that a reader has an older state of the database open.
+var errReaderOpen = errors.New("journal: a reader prevents the truncation of the write-ahead log")
 
 func (j *Journal) emptyLog() error {
 	number := j.scrubs.rewritten.Load()
-	err := j.apart([]string{"busy_timeout=" + emptyWait}, func(c *conn) error {
+	err := j.withSettings([]string{"busy_timeout=" + emptyWait}, func(c *conn) error {
 		r, err := c.one("PRAGMA wal_checkpoint(TRUNCATE)")
 		if err == nil && r.int(0) != 0 {
-			err = errRead
+			err = errReaderOpen
 		}
 		return err
 	})
@@ -115,8 +115,8 @@ func (j *Journal) emptyLog() error {
 	return err
 }
 
-// apart runs f on a connection of its own with some settings.
-func (j *Journal) apart(settings []string, f func(*conn) error) error {
+// withSettings runs f on a connection of its own with some settings.
+func (j *Journal) withSettings(settings []string, f func(*conn) error) error {
 	c, err := dial(j.path)
 	if err != nil {
 		return named(err)

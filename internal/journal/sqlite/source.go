@@ -62,13 +62,13 @@ func OpenSource(ctx context.Context, o Options) (_ *Source, err error) {
 		}
 	}()
 	if err := j.hold(); err != nil {
-		return nil, owned(path, err)
+		return nil, explainOwner(path, err)
 	}
-	if err := j.mayUse(true); err != nil {
+	if err := j.checkPermissions(true); err != nil {
 		return nil, err
 	}
 	if err := checkFile(path, true); err != nil {
-		return nil, owned(path, err)
+		return nil, explainOwner(path, err)
 	}
 	if s.c, err = j.connect(); err != nil {
 		return nil, explain(path, err)
@@ -233,11 +233,11 @@ func refuseMoved(c *conn) error {
 	if err != nil || r == nil {
 		return err
 	}
-	return movedAway(r.blob(0))
+	return movedError(r.blob(0))
 }
 
-// movedAway returns an error with the journal's new place, nil without a mark.
-func movedAway(mark []byte) error {
+// movedError returns an error with the journal's new place, nil without a mark.
+func movedError(mark []byte) error {
 	if mark == nil {
 		return nil
 	}
