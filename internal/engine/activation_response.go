@@ -284,10 +284,10 @@ func (e *Engine) resumeUnknown(s phases, t *task) error {
 	tr := journal.Transition{From: journal.Unknown, To: journal.Unknown, Reason: string(onboarding.ReasonNoProof), Doubt: true}
 	if t.Kind == journal.Invite {
 		// An e-mail may have been sent: the cool-down counts.
-		tr.Invited = &journal.InvitedUpdate{At: t.Closed}
+		tr.Invited = &journal.InvitedUpdate{At: t.ConnectionClosed}
 	}
 	now := time.Now()
-	if over := t.Closed.Add(e.cfg.QuietPeriod); now.Before(over) {
+	if over := t.ConnectionClosed.Add(e.cfg.QuietPeriod); now.Before(over) {
 		tr.Due = over
 	} else {
 		row := onboarding.AfterQuietOf(t.Kind, e.cfg.UnknownOutcome, t.Unknowns)

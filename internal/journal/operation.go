@@ -68,12 +68,12 @@ type ClaimedOperation struct {
 	// ones. They are retained longer than responses.
 	Stored      []Credential
 	OpenAttempt int // number of the attempt without an end, 0 for none
-	// Closed, in state Unknown, is the instant after which nothing of the last attempt can
+	// ConnectionClosed, in state Unknown, is the instant after which nothing of the last attempt can
 	// have left its worker. That is when its connection was closed. If that is unknown, it
 	// is when the deadline had passed and the lease had been ended. For an attempt of an
 	// earlier process it is when the journal was opened. It never decreases, and may be
 	// compared with the caller's clock.
-	Closed time.Time
+	ConnectionClosed time.Time
 	// CircuitOpen is for how long the account's circuit breaker was open (not active) since the
 	// run began. It counts over restarts; a clock that is set back does not reduce it.
 	CircuitOpen time.Duration

@@ -235,7 +235,7 @@ var restores = []part{
 		}
 		f.endRecovery()
 		for _, o := range f.claim(journal.Activate, journal.Settle, 10) {
-			if o.State != journal.Unknown || o.Unknowns != 1 || !o.Doubt || o.Closed.IsZero() {
+			if o.State != journal.Unknown || o.Unknowns != 1 || !o.Doubt || o.ConnectionClosed.IsZero() {
 				f.Fatalf("claimed %+v", o)
 			}
 		}

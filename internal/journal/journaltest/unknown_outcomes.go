@@ -202,8 +202,8 @@ func testClosed(f *fixture) {
 	closed := func(want time.Time) journal.ClaimedOperation {
 		f.Helper()
 		o := f.claimed(journal.Activate, journal.Settle)
-		if !o.Closed.Equal(want) {
-			f.Fatalf("closed at %v, want %v", o.Closed, want)
+		if !o.ConnectionClosed.Equal(want) {
+			f.Fatalf("closed at %v, want %v", o.ConnectionClosed, want)
 		}
 		return o
 	}
@@ -246,7 +246,7 @@ func testClosed(f *fixture) {
 	opened = f.clock.now()
 	f.clock.advance(time.Second)
 	// If it lost only the database, its worker may continue until the deadline.
-	if o = f.claimed(journal.Activate, journal.Settle); o.OpenAttempt != 1 || o.Closed.Before(opened) || o.Closed.After(opened.Add(30*time.Second)) {
+	if o = f.claimed(journal.Activate, journal.Settle); o.OpenAttempt != 1 || o.ConnectionClosed.Before(opened) || o.ConnectionClosed.After(opened.Add(30*time.Second)) {
 		f.Fatalf("opened at %v, claimed %+v", opened, o)
 	}
 }

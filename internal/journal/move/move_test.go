@@ -55,12 +55,12 @@ func sameThroughTheContract(t *testing.T, f *filled, database func(*testing.T) s
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	var told []move.Progress
-	r, err := f.run(t.Context(), path, address, sides{}, func(p move.Progress) { told = append(told, p) })
+	var reported []move.Progress
+	r, err := f.run(t.Context(), path, address, sides{}, func(p move.Progress) { reported = append(reported, p) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Resumed || r.Restarted || r.Waits || len(r.Tables) != len(move.Tables()) || len(told) != 2*len(r.Tables) {
+	if r.Resumed || r.Restarted || r.Waits || len(r.Tables) != len(move.Tables()) || len(reported) != 2*len(r.Tables) {
 		t.Errorf("the report is %+v", r)
 	}
 	for _, table := range r.Tables {

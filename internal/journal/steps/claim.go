@@ -344,7 +344,7 @@ func (u *Unit) settling(o *journal.ClaimedOperation, d *detail) {
 		o.OpenAttempt = int(d.attempt.Number)
 	}
 	if o.State == journal.Unknown {
-		o.Closed = u.clock.Instant(u.closedAt(d))
+		o.ConnectionClosed = u.clock.Instant(u.closedAt(d))
 	}
 }
 

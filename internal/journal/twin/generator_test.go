@@ -687,8 +687,8 @@ func (g *generator) reopen() {
 	g.authenticate()
 }
 
-// rarely makes calls that each journal gets only a few times.
-func (g *generator) rarely() {
+// rareSteps makes calls that each journal gets only a few times.
+func (g *generator) rareSteps() {
 	for _, do := range g.rareCalls() {
 		do()
 	}

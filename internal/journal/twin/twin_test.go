@@ -111,7 +111,7 @@ func run(t *testing.T, seed uint64, calls int, c *cover, left, right *side) {
 	for _, part := range []struct {
 		calls int
 		rare  func()
-	}{{calls / 4, g.tour}, {calls / 2, g.rarely}, {calls * 3 / 4, g.recovery}, {calls, g.closed}} {
+	}{{calls / 4, g.tour}, {calls / 2, g.rareSteps}, {calls * 3 / 4, g.recovery}, {calls, g.closed}} {
 		for len(w.history) < part.calls {
 			g.step()
 		}
@@ -241,7 +241,7 @@ func (w *twin) comparing() []cmp.Option {
 	}
 	if w.openings > 1 {
 		// One database knows that no process before this one can send any more.
-		o = append(o, cmpopts.IgnoreFields(journal.ClaimedOperation{}, "Closed"))
+		o = append(o, cmpopts.IgnoreFields(journal.ClaimedOperation{}, "ConnectionClosed"))
 	}
 	return o
 }
