@@ -20,7 +20,7 @@ import (
 // Known are the indexes of the events that the inbox had already. Theirs are not first spans: without a
 // traceparent, the first span of an event has an id that is derived from the event.
 func (c *Config) traceIngested(topic string, partition int, events []journal.Event, known []int, began time.Time) (first trace.SpanContext) {
-	if !c.Tracer.On() {
+	if !c.Tracer.Enabled() {
 		return first
 	}
 	for i := range events {

@@ -20,7 +20,7 @@ import (
 // The span is in the trace of the event that caused the published one, which is not changed:
 // its bytes were decided when it was written to the outbox.
 func (r *Relay) tracePublished(l *partitionQueue, base int64) (first trace.SpanContext) {
-	if !r.config.Tracer.On() {
+	if !r.config.Tracer.Enabled() {
 		return first
 	}
 	for i := range l.batch {

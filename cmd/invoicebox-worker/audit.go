@@ -238,7 +238,7 @@ func verifyJournal(ctx context.Context, j journal.Reads, kept exported) (last jo
 			if err := follows(last, e); err != nil {
 				return changed("%w", err)
 			}
-			details.Note(e)
+			details.Add(e)
 			if last = e; e.ID == kept.last.ID && !bytes.Equal(e.Hash, kept.last.Hash) {
 				return changed("entry %d, or one before it, is another than in the export", e.ID)
 			}

@@ -16,7 +16,7 @@ import (
 
 // privateNames are words that names must not contain, with the field's words for what they were used for.
 var privateNames = map[string]string{
-	"anew": "recreated", "beat": "tick", "beats": "dispatch state", "cards": "partitions", "contenders": "ready accounts",
+	"anew": "recreated", "anothers": "foreign", "beat": "tick", "beats": "dispatch state", "besides": "suffixes", "buried": "ended", "bury": "end", "cards": "partitions", "contenders": "ready accounts",
 	"deal": "assign", "diary": "recorder", "doctable": "golden", "ears": "recorder", "effort": "backoff",
 	"forgettable": "prune target", "forgetter": "pruner", "gate": "circuit breaker", "gates": "circuit breakers",
 	"ghosts": "dead workers", "grant": "lease", "hand": "member", "hungry": "capacity exhausted", "kafkaconn": "kafka",

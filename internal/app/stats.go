@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	statsEvery = 2 * time.Second // the least time between two reads of the journal
-	// statsShare bounds the cost of the reads: the pause after a read is this many times as
-	// long as the read, up to statsRarely.
-	statsShare  = 50
-	statsRarely = time.Minute
-	statsWithin = 10 * time.Second // how long a read may take
+	minStatsPause = 2 * time.Second // the least time between two reads of the journal
+	// statsPauseFactor bounds the cost of the reads: the pause after a read is this many times as
+	// long as the read, up to maxStatsPause.
+	statsPauseFactor = 50
+	maxStatsPause    = time.Minute
+	statsTimeout     = 10 * time.Second // how long a read may take
 )
 
 // A statsReader is the part of the journal that the gauges need.
@@ -73,7 +73,7 @@ func (c *statsCollector) Describe(out chan<- *prometheus.Desc) {
 
 // read reads the journal once.
 func (c *statsCollector) read(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, statsWithin)
+	ctx, cancel := context.WithTimeout(ctx, statsTimeout)
 	defer cancel()
 	next := statsReading{at: c.now()}
 	if next.stats, next.err = c.journal.Stats(ctx); next.err != nil {
@@ -98,9 +98,9 @@ func startGauges(ctx context.Context, log *slog.Logger, stats *statsCollector, r
 	go func() {
 		ended <- runComponent(ctx, log, "gauges", func(ctx context.Context) error {
 			for {
-				began, pause := time.Now(), statsEvery
+				began, pause := time.Now(), minStatsPause
 				if err := stats.read(ctx); err == nil || errors.Is(err, context.DeadlineExceeded) {
-					pause = min(max(statsEvery, statsShare*time.Since(began)), statsRarely)
+					pause = min(max(minStatsPause, statsPauseFactor*time.Since(began)), maxStatsPause)
 				}
 				_, _ = room.ready()
 				select {

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// tracesWithin bounds the export of the last spans, when everything else has stopped.
-	tracesWithin = 2 * time.Second
+	// traceFlushTimeout bounds the export of the last spans, when everything else has stopped.
+	traceFlushTimeout = 2 * time.Second
 	// probeTracesWithin bounds the request of check.
 	probeTracesWithin = 10 * time.Second
 )
@@ -33,7 +33,7 @@ func startTraces(o *Options, registry prometheus.Registerer, log *slog.Logger, c
 		log.Warn("spans are sent without TLS", "endpoint", o.OTLPEndpoint, "risk", unencryptedTraces)
 	}
 	closing.add("traces", func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), tracesWithin)
+		ctx, cancel := context.WithTimeout(context.Background(), traceFlushTimeout)
 		defer cancel()
 		exporter.Shutdown(ctx)
 		return nil

@@ -425,7 +425,7 @@ func (e *Engine) claimOne(s phases, c claim) error {
 	// the end of its lease.
 	ops, err := e.journal.Claim(s.writes, journal.ClaimRequest{
 		Account: c.acc.Name, Kind: c.work.kind, Stage: c.work.stage, Limit: c.limit, Lease: e.cfg.Lease, Owner: e.cfg.Owner,
-		Invitations: c.work.kind == journal.Activate && e.cfg.Tracer.On(),
+		Invitations: c.work.kind == journal.Activate && e.cfg.Tracer.Enabled(),
 	})
 	if c.trial && (err != nil || len(ops) == 0) {
 		c.acc.breaker.EndTrial()

@@ -113,7 +113,7 @@ func New(c Config) (*Engine, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	if c.Tracer.On() {
+	if c.Tracer.Enabled() {
 		c.Journal, c.Credentials = tracedJournal{c.Journal}, tracedStore{c.Credentials}
 	}
 	p := &Engine{

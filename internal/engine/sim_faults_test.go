@@ -23,7 +23,7 @@ func (s *sim) injectFault() bool {
 	switch {
 	case draw < 5 && alive:
 		s.counts["crash"]++
-		s.bury(w, "is killed", 100*time.Millisecond+within(3*time.Minute))
+		s.endProcess(w, "is killed", 100*time.Millisecond+within(3*time.Minute))
 	case draw < 8 && alive:
 		s.note("worker %d is told to stop", w.generation)
 		s.counts["stop"]++

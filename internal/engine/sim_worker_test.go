@@ -259,8 +259,8 @@ func (s *sim) signal() {
 	}
 }
 
-// bury ends a process: killed, or drained and gone.
-func (s *sim) bury(w *simWorker, why string, down time.Duration) {
+// endProcess ends a process: killed, or drained and gone.
+func (s *sim) endProcess(w *simWorker, why string, down time.Duration) {
 	s.note("worker %d %s; the next in %v", w.generation, why, down)
 	s.kill(func(p *proc) bool { return p.w == w })
 	w.stop()
@@ -280,7 +280,7 @@ func (s *sim) revive() bool {
 	for slot, w := range s.workers {
 		switch {
 		case w.ended && w.back.IsZero():
-			s.bury(w, "is gone", time.Second)
+			s.endProcess(w, "is gone", time.Second)
 			return true
 		case !w.back.IsZero() && !time.Now().Before(w.back):
 			if s.j == nil {

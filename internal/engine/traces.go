@@ -30,7 +30,7 @@ const (
 // startSpan starts the span of a claimed operation. It begins with the claim. The phases
 // that it returns contain the span, so that each step and each call becomes its child.
 func (e *Engine) startSpan(s phases, t *task) (phases, trace.Span) {
-	if !e.cfg.Tracer.On() {
+	if !e.cfg.Tracer.Enabled() {
 		return s, noop.Span{}
 	}
 	claimed := trace.WithTimestamp(t.leaseEnd.Add(-e.cfg.Lease))
@@ -54,7 +54,7 @@ func (e *Engine) startSpan(s phases, t *task) (phases, trace.Span) {
 // account's token, an operator action. The phases that it returns contain the span. For a
 // shop's credentials, it has a link to the trace of the event that brought them.
 func (e *Engine) startRoot(s phases, name, account, shop string, of tracing.Event) (phases, trace.Span) {
-	if !e.cfg.Tracer.On() {
+	if !e.cfg.Tracer.Enabled() {
 		return s, noop.Span{}
 	}
 	options := []trace.SpanStartOption{trace.WithAttributes(attrAccount.String(account))}

@@ -9,7 +9,7 @@ import (
 )
 
 // ErasedDetails checks whether the missing details of an audit trail were erased with the
-// data of a shop. [ErasedDetails.Note] takes the entries in their order. The zero value is
+// data of a shop. [ErasedDetails.Add] takes the entries in their order. The zero value is
 // ready.
 type ErasedDetails struct {
 	Count   int64          // of the entries without their detail
@@ -17,8 +17,8 @@ type ErasedDetails struct {
 	kept    int64          // the first entry without its detail whose act an erasure never erases
 }
 
-// Note notes an entry.
-func (d *ErasedDetails) Note(e journal.AuditEntry) {
+// Add notes an entry.
+func (d *ErasedDetails) Add(e journal.AuditEntry) {
 	if e.Act == DetailsErased {
 		for _, number := range journal.ParseNumbers(e.Detail) {
 			delete(d.missing, number)

@@ -52,7 +52,7 @@ func TestErasedDetails(t *testing.T) {
 				if x.lacks {
 					erased++
 				}
-				d.Note(e)
+				d.Add(e)
 			}
 			if got := d.Unexplained(); got != c.want || d.Count != erased {
 				t.Errorf("entry %d of %d, want %d of %d", got, d.Count, c.want, erased)

@@ -26,8 +26,8 @@ const (
 	batchTimeout = 5 * time.Second
 	// exportTimeout bounds the export of one batch, with its repeats.
 	exportTimeout = 20 * time.Second
-	// logAgain is the least time between two log lines of failing exports.
-	logAgain = 10 * time.Minute
+	// logInterval is the least time between two log lines of failing exports.
+	logInterval = 10 * time.Minute
 	// maxText bounds an attribute, in bytes. A shop id has at most 128.
 	maxText = 256
 )
@@ -195,7 +195,7 @@ func (q *queue) report(n int, err error) {
 	}
 	q.metrics.dropped.WithLabelValues(failed).Add(float64(n))
 	q.lost += n
-	if q.failing && time.Since(q.logged) < logAgain {
+	if q.failing && time.Since(q.logged) < logInterval {
 		return
 	}
 	q.log.Warn("spans cannot be exported and are dropped; operations continue", "reason", Describe(err), "dropped", q.lost)

@@ -18,8 +18,8 @@ func NewTracer(p trace.TracerProvider, version string) *Tracer {
 	return &Tracer{p.Tracer("invoicebox-worker", trace.WithInstrumentationVersion(version))}
 }
 
-// On reports whether spans are started. Callers make no attributes if it is false.
-func (t *Tracer) On() bool { return t != nil }
+// Enabled reports whether spans are started. Callers make no attributes if it is false.
+func (t *Tracer) Enabled() bool { return t != nil }
 
 // An Event identifies the event that causes the work.
 type Event struct {

@@ -110,7 +110,7 @@ func TestTracerOff(t *testing.T) {
 	histogram := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "x", Help: "x"})
 	ctx, e := t.Context(), Event{TraceParent: "00-" + incomingTrace + "-" + incomingSpan + "-01", Shop: "s", ID: "e"}
 	if n := testing.AllocsPerRun(100, func() {
-		if off.On() {
+		if off.Enabled() {
 			t.Error("it is on")
 		}
 		off.StartFirst(e, "first").End()

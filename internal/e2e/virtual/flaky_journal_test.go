@@ -20,17 +20,17 @@ type flakyJournal struct {
 	dying chan struct{} // gets the worker's death, once
 	asked chan struct{} // gets that it is to be told to stop
 
-	mu      sync.Mutex
-	rnd     *rand.Rand
-	slow    time.Duration // the most that a step takes before, and after, its commit
-	failing float64       // how likely a step fails
-	held    chan struct{} // closed when it goes on; nil while it does
-	dead    chan struct{}
-	buried  bool
-	fatal   string // the step that the worker dies at, "" for none
-	after   bool   // behind its commit
-	gentle  bool   // it is told to stop there
-	left    int    // how many of these steps it still survives
+	mu           sync.Mutex
+	rnd          *rand.Rand
+	slow         time.Duration // the most that a step takes before, and after, its commit
+	failing      float64       // how likely a step fails
+	held         chan struct{} // closed when it goes on; nil while it does
+	dead         chan struct{}
+	processEnded bool
+	fatal        string // the step that the worker dies at, "" for none
+	after        bool   // behind its commit
+	gentle       bool   // it is told to stop there
+	left         int    // how many of these steps it still survives
 }
 
 func newFlakyJournal(rnd *rand.Rand) *flakyJournal {
@@ -57,12 +57,12 @@ func (d *flakyJournal) dieAt(step string, after, gentle bool, n int) {
 	d.mu.Unlock()
 }
 
-// bury ends every step, now and later: the process is gone.
-func (d *flakyJournal) bury() {
+// endProcess ends every step, now and later: the process is gone.
+func (d *flakyJournal) endProcess() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.buried {
-		d.buried = true
+	if !d.processEnded {
+		d.processEnded = true
 		close(d.dead)
 	}
 }

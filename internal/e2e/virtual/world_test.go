@@ -214,7 +214,7 @@ func (w *world) crash() {
 		l.refuse(true)
 		l.cut("")
 	}
-	dead.flakyJournal.bury()
+	dead.flakyJournal.endProcess()
 	dead.kafka.hold(false)
 	dead.api.hold(false)
 	dead.stop()
