@@ -151,7 +151,7 @@ func TestNoPasswordInTheClear(t *testing.T) {
 		return (&net.Dialer{}).DialContext(ctx, network, l.Addr().String())
 	}
 	j := &Journal{config: c, bounds: usual}
-	j.reaching(c)
+	j.prepareForFaults(c)
 	_, err = j.dial(t.Context())
 	if err == nil || !strings.Contains(readable(err).Error(), "asks for the password in the clear") {
 		t.Errorf("connecting gives %v", err)

@@ -33,7 +33,7 @@ func Inspect(ctx context.Context, o Options) (Inspection, error) {
 		return found, err
 	}
 	j := &Journal{bounds: usual}
-	j.reaching(config)
+	j.prepareForFaults(config)
 	conn, err := connect(ctx, o.URL, config)
 	if err != nil {
 		return found, named(readable(err))

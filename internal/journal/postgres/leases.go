@@ -67,7 +67,7 @@ func (s *session) endDeadLeasesIn(ctx context.Context, opening bool) (ended bool
 		if len(gone) > 0 && !opening {
 			// If the database moved, no leases are ended before that was noticed, because
 			// the database may lack the last changes of those replicas.
-			if here, err := s.j.stayed(ctx, tx); err != nil || !here {
+			if here, err := s.j.placeUnchanged(ctx, tx); err != nil || !here {
 				return err
 			}
 		}

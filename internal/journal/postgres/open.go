@@ -130,7 +130,7 @@ func Open(ctx context.Context, o Options) (_ *Journal, err error) {
 		j.bounds = usual
 	}
 	j.pulse.process = uuid.New()
-	j.reaching(j.config)
+	j.prepareForFaults(j.config)
 	defer func() {
 		if err != nil {
 			j.release()
@@ -180,7 +180,7 @@ func (j *Journal) openReaders(ctx context.Context) error {
 	if j.readers, err = pgxpool.NewWithConfig(ctx, pool); err != nil {
 		return named(readable(err))
 	}
-	return j.unshared(ctx)
+	return j.refuseSharedSessions(ctx)
 }
 
 // check refuses a server whose commits are not durable.

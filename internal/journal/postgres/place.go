@@ -46,9 +46,9 @@ func sameButTimeline(a, b string) bool {
 	return cut(a) == cut(b)
 }
 
-// arrive examines the database of a new connection. If it was restored or copied, or a
+// examineConn examines the database of a new connection. If it was restored or copied, or a
 // standby took over, it may lack the last requests and more.
-func (j *Journal) arrive(ctx context.Context, conn *pgx.Conn) error {
+func (j *Journal) examineConn(ctx context.Context, conn *pgx.Conn) error {
 	place, err := j.place(ctx, conn)
 	if err != nil {
 		return err
@@ -56,8 +56,8 @@ func (j *Journal) arrive(ctx context.Context, conn *pgx.Conn) error {
 	return j.examine(ctx, conn, place)
 }
 
-// stayed reports whether the database is where the journal recorded it.
-func (j *Journal) stayed(ctx context.Context, tx pgx.Tx) (bool, error) {
+// placeUnchanged reports whether the database is where the journal recorded it.
+func (j *Journal) placeUnchanged(ctx context.Context, tx pgx.Tx) (bool, error) {
 	place, err := j.place(ctx, tx.Conn())
 	if err != nil {
 		return false, err

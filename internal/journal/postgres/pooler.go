@@ -12,10 +12,10 @@ import (
 var ErrPooled = fmt.Errorf("journal: a connection pooler in transaction mode is in front of the server: " +
 	"every transaction gets another session, and the journal needs sessions of its own for locks, settings and notifications")
 
-// unshared refuses a pooler that shares sessions. Of two connections that are open at the
+// refuseSharedSessions refuses a pooler that shares sessions. Of two connections that are open at the
 // same time, each must have a session of its own and retain it. A pooler with one free
 // session gives it to both; a pooler that takes turns exchanges them.
-func (j *Journal) unshared(ctx context.Context) error {
+func (j *Journal) refuseSharedSessions(ctx context.Context) error {
 	one, err := j.readers.Acquire(ctx)
 	if err != nil {
 		return named(readable(err))

@@ -31,9 +31,9 @@ type bounds struct {
 // replicas would time out with it.
 var usual = bounds{commit: 20 * time.Second, read: 30 * time.Second, connect: 5 * time.Second, ping: 5 * time.Second, standby: time.Minute}
 
-// reaching prepares a connection's settings for faults. A connection that writes needs a
+// prepareForFaults prepares a connection's settings for faults. A connection that writes needs a
 // server that can be written, whatever the URL says.
-func (j *Journal) reaching(c *pgx.ConnConfig) {
+func (j *Journal) prepareForFaults(c *pgx.ConnConfig) {
 	setting(c)
 	c.Tracer = j.options.tracer
 	// The bound is for each server of the URL: one that does not answer must not use up
@@ -200,7 +200,7 @@ func (j *Journal) bounded(ctx context.Context, f func(context.Context) error) er
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return j.gaveUp(ctx)
+		return j.waitError(ctx)
 	case within.Err() != nil:
 		// The other connections of the pool are probably broken too.
 		j.readers.Reset()
@@ -211,8 +211,8 @@ func (j *Journal) bounded(ctx context.Context, f func(context.Context) error) er
 	return readable(err)
 }
 
-// gaveUp returns the error for a caller whose context ended while it waited.
-func (j *Journal) gaveUp(ctx context.Context) error {
+// waitError returns the error for a caller whose context ended while it waited.
+func (j *Journal) waitError(ctx context.Context) error {
 	if j.away.Load() {
 		return fmt.Errorf("%w: %w", journal.ErrUnreachable, ctx.Err())
 	}

@@ -26,7 +26,7 @@ func MayWork(ctx context.Context, o Options) error {
 		return err
 	}
 	j := &Journal{bounds: usual}
-	j.reaching(config)
+	j.prepareForFaults(config)
 	conn, err := connect(ctx, o.URL, config)
 	if err != nil {
 		return named(readable(err))
@@ -57,9 +57,9 @@ func written(table string) []string {
 	return []string{"SELECT", "INSERT", "UPDATE", "DELETE"}
 }
 
-// shown are the rights of a command beside a worker. A command that requests an action
+// readRights are the rights of a command beside a worker. A command that requests an action
 // needs more, and gets an error for the missing right.
-func shown(string) []string { return []string{"SELECT"} }
+func readRights(string) []string { return []string{"SELECT"} }
 
 // sequences are those that no column owns.
 var sequences = []string{"attempt_id", "event_id", "outbox_row"}
@@ -213,7 +213,7 @@ func eachRight(ctx context.Context, tx pgx.Tx) ([]string, error) {
 func (j *Journal) mayUseTables(ctx context.Context) error {
 	needs := use(written)
 	if j.beside {
-		needs = shown
+		needs = readRights
 	}
 	_, err := checkRights(ctx, j.readers, needs)
 	switch {

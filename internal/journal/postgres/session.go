@@ -40,7 +40,7 @@ func (j *Journal) register(ctx context.Context) error {
 		return named(readable(err))
 	}
 	j.session = s
-	err := j.arrive(ctx, s.conn)
+	err := j.examineConn(ctx, s.conn)
 	if err == nil {
 		err = j.mayOpen(ctx, s.conn)
 	}
@@ -177,7 +177,7 @@ func (s *session) reopen(ctx context.Context) error {
 	if err := s.open(ctx, true); err != nil {
 		return err
 	}
-	if err := s.j.arrive(ctx, s.conn); err != nil {
+	if err := s.j.examineConn(ctx, s.conn); err != nil {
 		s.closeConn()
 		return err
 	}

@@ -54,9 +54,9 @@ var newer = map[string]int{"transaction_timeout": 17}
 // journal's guarantees do not hold.
 var expected = map[string]string{"session_replication_role": "origin"}
 
-// unheard reports whether a setting has no effect on a socket of this machine, and is read
+// ignoredOnSocket reports whether a setting has no effect on a socket of this machine, and is read
 // back as 0 there.
-func unheard(name string) bool { return strings.HasPrefix(name, "tcp_keepalives_") }
+func ignoredOnSocket(name string) bool { return strings.HasPrefix(name, "tcp_keepalives_") }
 
 // A SettingsError reports a setting of the session that does not have its value.
 type SettingsError struct{ Name, Value, Want string }
@@ -86,8 +86,8 @@ func setting(c *pgx.ConnConfig) {
 	c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error { return establish(ctx, conn, all) }
 }
 
-// also adds settings to every connection of a configuration, after its own.
-func also(c *pgx.ConnConfig, more map[string]string) {
+// addSettings adds settings to every connection of a configuration, after its own.
+func addSettings(c *pgx.ConnConfig, more map[string]string) {
 	before := c.AfterConnect
 	c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 		if err := before(ctx, conn); err != nil {
@@ -133,7 +133,7 @@ func establish(ctx context.Context, conn *pgconn.PgConn, all map[string]string) 
 	}
 	for i, name := range names {
 		want, ours := settings[name]
-		if all[name] != want || unheard(name) {
+		if all[name] != want || ignoredOnSocket(name) {
 			ours = false
 		}
 		if w, ok := expected[name]; ok {
@@ -158,13 +158,13 @@ func set(ctx context.Context, conn *pgconn.PgConn, all map[string]string) (pid s
 	}
 	got, err := texts(ctx, conn, sql.String(), args)
 	if err != nil {
-		return "", unset(err, names)
+		return "", refusedSetting(err, names)
 	}
 	return got[0], nil
 }
 
-// unset names the setting that a server refuses, as far as that is known.
-func unset(err error, names []string) error {
+// refusedSetting names the setting that a server refuses, as far as that is known.
+func refusedSetting(err error, names []string) error {
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return err

@@ -47,7 +47,7 @@ func (j *Journal) writeBeside(ctx context.Context, r *steps.Request) error {
 				t.queue("notifying of an intent", "SELECT pg_notify($1, $2)", []any{j.channel, "0 i"})
 			}
 			t.sendOutbox()
-			return t.trip(&pgx.Batch{}, nil)
+			return t.roundTrip(&pgx.Batch{}, nil)
 		})
 	})
 	switch {
@@ -139,16 +139,16 @@ func (s statement) wrong(err error) error {
 // Now begins the transaction if no query has.
 func (t *stepTx) Now() (int64, error) {
 	if t.opening != nil {
-		if err := t.trip(&pgx.Batch{}, nil); err != nil {
+		if err := t.roundTrip(&pgx.Batch{}, nil); err != nil {
 			return 0, err
 		}
 	}
 	return t.now, nil
 }
 
-// trip sends the waiting statements and more in one round trip. It calls answers with
+// roundTrip sends the waiting statements and more in one round trip. It calls answers with
 // the result of each statement of more.
-func (t *stepTx) trip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) error {
+func (t *stepTx) roundTrip(more *pgx.Batch, answers func(i int, r pgx.Rows) error) error {
 	var all pgx.Batch
 	if t.opening != nil {
 		all.QueuedQueries = append(all.QueuedQueries, t.opening.QueuedQueries...)
@@ -231,7 +231,7 @@ func (t *stepTx) Load(asks []steps.Ask) error {
 		}
 		of = append(of, a)
 	}
-	return t.trip(&b, func(i int, r pgx.Rows) error {
+	return t.roundTrip(&b, func(i int, r pgx.Rows) error {
 		a := of[i]
 		if a.Table == nil {
 			return eachRow(r, a.Each)
@@ -340,7 +340,7 @@ func (t *stepTx) Exec(q steps.Query, args ...any) (int64, error) {
 	b.Queue(sql, arguments(args)...)
 	t.sendOutboxBefore(sql)
 	n := int64(0)
-	err := t.trip(&b, func(_ int, r pgx.Rows) error {
+	err := t.roundTrip(&b, func(_ int, r pgx.Rows) error {
 		r.Close()
 		n = r.CommandTag().RowsAffected()
 		return r.Err()
@@ -372,7 +372,7 @@ func (t *stepTx) Later(q steps.Query, args ...any) error {
 func (t *stepTx) value(sql string, args ...any) (value any, err error) {
 	var b pgx.Batch
 	b.Queue(sql, args...)
-	err = t.trip(&b, func(_ int, r pgx.Rows) error {
+	err = t.roundTrip(&b, func(_ int, r pgx.Rows) error {
 		return eachRow(r, func(_ []string, values []any) error {
 			value = values[0]
 			return nil
@@ -499,9 +499,9 @@ func (m rowTexts) find(x *rows.Table) string {
 	})
 }
 
-// unnested returns the arrays of a mask as a table x, and its columns, with NULL for
+// arraysAsTable returns the arrays of a mask as a table x, and its columns, with NULL for
 // zero values of nullable columns.
-func unnested(x *rows.Table, mask uint64) (from string, columns []string) {
+func arraysAsTable(x *rows.Table, mask uint64) (from string, columns []string) {
 	var arrays, names []string
 	for i, c := range x.Columns {
 		if mask&(1<<i) == 0 {
@@ -534,7 +534,7 @@ func unnested(x *rows.Table, mask uint64) (from string, columns []string) {
 
 func (m rowTexts) insert(x *rows.Table) string {
 	return m.Made(rows.Statement{Table: x, Does: 'i'}, func() string {
-		from, columns := unnested(x, x.Inserted())
+		from, columns := arraysAsTable(x, x.Inserted())
 		var to, values []string
 		for i, c := range x.Columns {
 			if columns[i] != "" {
@@ -547,7 +547,7 @@ func (m rowTexts) insert(x *rows.Table) string {
 
 func (m rowTexts) update(x *rows.Table, mask uint64) string {
 	return m.Made(rows.Statement{Table: x, Does: 'u', Columns: mask}, func() string {
-		from, columns := unnested(x, mask)
+		from, columns := arraysAsTable(x, mask)
 		var to []string
 		for i, c := range x.Columns {
 			if columns[i] != "" && !c.Key {
@@ -560,7 +560,7 @@ func (m rowTexts) update(x *rows.Table, mask uint64) string {
 
 func (m rowTexts) drop(x *rows.Table) string {
 	return m.Made(rows.Statement{Table: x, Does: 'd'}, func() string {
-		from, _ := unnested(x, x.Keys())
+		from, _ := arraysAsTable(x, x.Keys())
 		return exactly("DELETE FROM " + x.Name + " USING " + from + " WHERE " + sameKeys(x))
 	})
 }

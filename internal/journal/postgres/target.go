@@ -41,7 +41,7 @@ func OpenTarget(ctx context.Context, o Options) (_ *Target, err error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	t := &Target{j: &Journal{options: o, config: config, log: o.Logger, clock: newClock(o.Now), bounds: usual}}
-	t.j.reaching(config)
+	t.j.prepareForFaults(config)
 	defer func() {
 		if err != nil {
 			t.Close()
@@ -77,7 +77,7 @@ func (j *Journal) foreign(ctx context.Context) error {
 
 func (t *Target) connect(ctx context.Context) error {
 	config := t.j.config.Copy()
-	also(config, moveSettings)
+	addSettings(config, moveSettings)
 	conn, err := (&Journal{config: config, options: t.j.options}).dial(ctx)
 	if err != nil {
 		return err

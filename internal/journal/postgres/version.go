@@ -43,7 +43,7 @@ func (s tableVersion) works(known int64) bool {
 // are readable by this program.
 func (j *Journal) versioned(ctx context.Context) (err error) {
 	config := j.config.Copy()
-	also(config, migrating)
+	addSettings(config, migrating)
 	db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(choosing(j.options.URL)))
 	defer func() { err = errors.Join(err, db.Close()) }()
 	files := j.options.migrations

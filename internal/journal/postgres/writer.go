@@ -42,7 +42,7 @@ func (j *Journal) submit(ctx context.Context, step *steps.Request) error {
 	case err := <-r.done:
 		return err
 	case <-ctx.Done():
-		return j.gaveUp(ctx)
+		return j.waitError(ctx)
 	}
 }
 
@@ -281,7 +281,7 @@ func (j *Journal) connection(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := j.arrive(ctx, conn); err != nil {
+	if err := j.examineConn(ctx, conn); err != nil {
 		_ = conn.Close(ctx)
 		return nil, err
 	}
