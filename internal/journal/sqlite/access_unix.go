@@ -106,7 +106,7 @@ func Warnings(path string) (words []string) {
 		return nil
 	}
 	folder := filepath.Dir(path)
-	if name := volatile(folder); name != "" {
+	if name := volatileFileSystem(folder); name != "" {
 		words = append(words, fmt.Sprintf("the folder of the journal, %s, is on %s: its files, and every token in them, are lost when the machine or its container ends; use a disk or a volume", folder, name))
 	}
 	if info, err := os.Stat(folder); err == nil {

@@ -65,7 +65,7 @@ func TestFilesOpenToOthers(t *testing.T) {
 			if tc.refused != errors.Is(err, ErrOpenToOthers) || !tc.refused && err != nil || tc.refused && (!strings.Contains(err.Error(), changed) || !strings.Contains(err.Error(), "chmod")) {
 				t.Errorf("%s with %s %v: %v", name, tc.file, tc.mode, err)
 			}
-			if warns := len(Warnings(path)) > 0; warns != (tc.file == "" && volatile(folder) == "") && volatile(folder) == "" {
+			if warns := len(Warnings(path)) > 0; warns != (tc.file == "" && volatileFileSystem(folder) == "") && volatileFileSystem(folder) == "" {
 				t.Errorf("%s %v: warnings %q", tc.file, tc.mode, Warnings(path))
 			}
 		}
@@ -106,7 +106,7 @@ func TestAVolumeOfAGroup(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, info.Mode(), err)
 		}
 	}
-	if words := Warnings(path); volatile(folder) == "" && len(words) > 0 {
+	if words := Warnings(path); volatileFileSystem(folder) == "" && len(words) > 0 {
 		t.Errorf("warnings %q", words)
 	}
 }

@@ -27,9 +27,9 @@ func (j *Journal) noteFiles() {
 	j.files = found
 }
 
-// inPlace fails if another file, or none, has the name of a file of the journal. The
+// checkInPlace fails if another file, or none, has the name of a file of the journal. The
 // writer calls it before each transaction.
-func (j *Journal) inPlace() error {
+func (j *Journal) checkInPlace() error {
 	for name, was := range j.files {
 		is, err := os.Stat(name)
 		switch {

@@ -30,8 +30,8 @@ var memory = map[uint32]string{
 	unix.OVERLAYFS_SUPER_MAGIC: "overlayfs (a container's own layer)",
 }
 
-// volatile names the file system of a folder if files on it do not last, else "".
-func volatile(folder string) string {
+// volatileFileSystem names the file system of a folder if files on it do not last, else "".
+func volatileFileSystem(folder string) string {
 	var info unix.Statfs_t
 	if unix.Statfs(folder, &info) != nil {
 		return ""

@@ -5,4 +5,4 @@ package sqlite
 // checkDisk accepts every folder: the type of the file system is known on Linux only.
 func checkDisk(string) error { return nil }
 
-func volatile(string) string { return "" }
+func volatileFileSystem(string) string { return "" }

@@ -104,7 +104,7 @@ func (j *Journal) commit(batch []*request, errs []error) error {
 }
 
 func (j *Journal) attemptCommit(batch []*request, errs []error, savepoints bool) (again bool, err error) {
-	if err := j.inPlace(); err != nil {
+	if err := j.checkInPlace(); err != nil {
 		j.save()
 		return false, err
 	}

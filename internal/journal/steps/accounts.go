@@ -32,7 +32,7 @@ func (u *Unit) ensureAccount(name, partnerID string) error {
 		u.exec(accountInsert, name, partnerID, u.now)
 		a = first[rows.Account](u, accountByName, name)
 		if a == nil {
-			u.lose(fmt.Errorf("journal: account %q was not found after it was inserted", name))
+			u.abort(fmt.Errorf("journal: account %q was not found after it was inserted", name))
 		}
 	}
 	u.tx.KeepAccount(a.ID, name)
@@ -54,7 +54,7 @@ func (u *Unit) accountName(id int64) string {
 	}
 	r := first[nameRow](u, accountName, id)
 	if r == nil {
-		u.lose(fmt.Errorf("journal: account %d does not exist", id))
+		u.abort(fmt.Errorf("journal: account %d does not exist", id))
 	}
 	u.tx.KeepAccount(id, r.Name)
 	return r.Name

@@ -50,7 +50,7 @@ func (u *Unit) checkCoolDown(o *rows.Operation, rule *journal.AddressRule) error
 		return errors.New("journal: address has no look-up MAC")
 	}
 	after := u.now - rule.CoolDown.Microseconds()
-	if started, ok := u.tried[o.ID]; ok && started <= after && !u.begunTo(o, rule) {
+	if started, ok := u.tried[o.ID]; ok && started <= after && !u.attemptBegan(o, rule) {
 		return nil
 	}
 	var last journal.AddressCoolDownError
@@ -70,8 +70,8 @@ func (u *Unit) checkCoolDown(o *rows.Operation, rule *journal.AddressRule) error
 	return &last
 }
 
-// begunTo reports whether an attempt at the address began in this transaction.
-func (u *Unit) begunTo(o *rows.Operation, rule *journal.AddressRule) bool {
+// attemptBegan reports whether an attempt at the address began in this transaction.
+func (u *Unit) attemptBegan(o *rows.Operation, rule *journal.AddressRule) bool {
 	return slices.ContainsFunc(u.attempts.touched, func(e *entity[rows.Attempt]) bool {
 		a := &e.row
 		return e.exists && a.Started == u.now && a.Account == o.Account && a.MAC != nil &&

@@ -132,7 +132,7 @@ func (j *Journal) EndAttempt(ctx context.Context, id journal.AttemptID, end jour
 		Load:  func(l *Loader) { l.operations = append(l.operations, operation) },
 		Do: func(u *Unit) error {
 			if o := u.operations.get(u, operation); o != nil {
-				u.noLonger(o)
+				u.endWait(o)
 			}
 			return nil
 		},
@@ -207,9 +207,9 @@ func (u *Unit) lingering(operation int64) int64 {
 	return until
 }
 
-// noLonger makes an operation due that waited for another of its requests, once that
+// endWait makes an operation due that waited for another of its requests, once that
 // has ended.
-func (u *Unit) noLonger(o *rows.Operation) {
+func (u *Unit) endWait(o *rows.Operation) {
 	if o.State != journal.Received || o.Stage != int64(journal.Settle) || o.LeaseHeld {
 		return
 	}

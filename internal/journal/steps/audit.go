@@ -29,7 +29,7 @@ const shopOfOperation Query = "SELECT shop AS id FROM event WHERE uuid = $1"
 // audit appends an entry.
 func (u *Unit) audit(e journal.AuditEntry) {
 	e = e.Salted()
-	e.At = wall(u.stampOrNow(e.At))
+	e.At = displayTime(u.stampOrNow(e.At))
 	a := auditAppend{AuditEntry: e}
 	if id, err := uuid.Parse(e.Subject); err == nil && e.Detail != "" {
 		a.shop = firstInt(u, shopOfOperation, id[:])
@@ -66,7 +66,7 @@ type auditRow struct {
 }
 
 func auditEntry(r *auditRow) journal.AuditEntry {
-	return journal.AuditEntry{ID: r.ID, At: wall(r.At), Actor: r.Actor, Act: r.Act, Subject: r.Subject, Detail: r.Detail, Salt: r.Salt, Digest: r.Digest, Hash: r.Hash}
+	return journal.AuditEntry{ID: r.ID, At: displayTime(r.At), Actor: r.Actor, Act: r.Act, Subject: r.Subject, Detail: r.Detail, Salt: r.Salt, Digest: r.Digest, Hash: r.Hash}
 }
 
 // AppendAudit appends entries; also beside a worker.

@@ -225,7 +225,7 @@ func (r *responseOf) stored() journal.StoredReceipt { return response(&r.Attempt
 
 // response returns the response that an attempt's row has.
 func response(a *rows.Attempt, operation uuid.UUID) journal.StoredReceipt {
-	return journal.StoredReceipt{Operation: operation, Attempt: journal.AttemptID(a.ID), Sealed: a.Answer, SealedFor: a.SealedFor, At: wall(a.AnswerAt)}
+	return journal.StoredReceipt{Operation: operation, Attempt: journal.AttemptID(a.ID), Sealed: a.Answer, SealedFor: a.SealedFor, At: displayTime(a.AnswerAt)}
 }
 
 type credentialOfOperation struct {
@@ -285,7 +285,7 @@ func (u *Unit) describe(ids []int64, asked asked) []*detail {
 }
 
 func credential(k journal.ShopKey, c *rows.Credential) journal.Credential {
-	return journal.Credential{Shop: k, Version: c.Version, Reference: c.Reference, MerchantID: c.MerchantID, Sealed: c.Secret, At: wall(c.Created)}
+	return journal.Credential{Shop: k, Version: c.Version, Reference: c.Reference, MerchantID: c.MerchantID, Sealed: c.Secret, At: displayTime(c.Created)}
 }
 
 func (d *detail) shopKey() journal.ShopKey {
@@ -299,11 +299,11 @@ func (u *Unit) claimed(d *detail) journal.ClaimedOperation {
 		Kind: d.Kind, State: d.State, Shop: d.shopKey(), Run: int(d.Run), Generation: int(d.Generation), Attempts: int(d.Attempts), Waits: int(d.Waits),
 		Doubt: d.Doubt, Unknowns: int(d.Unknowns), Newer: d.newer, Activating: d.activating, Reason: d.Reason,
 		UUID: asUUID(d.UUID), SubjectMAC: d.MAC, Sealed: d.Subject, Planned: u.clock.Instant(d.Planned),
-		EventID: d.EventID, EventTime: wall(d.EventTime), TraceParent: d.TraceParent, TraceState: d.TraceState, Invitation: d.invitation,
+		EventID: d.EventID, EventTime: displayTime(d.EventTime), TraceParent: d.TraceParent, TraceState: d.TraceState, Invitation: d.invitation,
 		NextVersion: d.NewestVersion + 1, CircuitOpen: time.Duration(max(0, d.CircuitOpen)) * time.Microsecond,
 	}
 	if d.ActiveAt != 0 {
-		o.Active = &journal.ActiveView{At: wall(d.ActiveAt), MerchantID: d.MerchantID, Version: d.ActiveVersion, Event: asUUID(d.ActiveEvent), Operation: asUUID(d.ActiveUUID)}
+		o.Active = &journal.ActiveView{At: displayTime(d.ActiveAt), MerchantID: d.MerchantID, Version: d.ActiveVersion, Event: asUUID(d.ActiveEvent), Operation: asUUID(d.ActiveUUID)}
 	}
 	if o.State == journal.Received && d.Version != 0 {
 		// Its credentials were announced with this version before a restore.

@@ -29,7 +29,7 @@ func (j *Journal) CurrentCredential(ctx context.Context, k journal.ShopKey) (c j
 			return c, fmt.Errorf("%w: credentials of an active shop", journal.ErrNotFound)
 		}
 		return journal.CurrentCredential{
-			Review: u.review(k.Account, &r.reviewDetail), ActivatedAt: wall(r.ActiveAt), Newest: r.Newest, NextVersion: r.Shop.Version + 1,
+			Review: u.review(k.Account, &r.reviewDetail), ActivatedAt: displayTime(r.ActiveAt), Newest: r.Newest, NextVersion: r.Shop.Version + 1,
 		}, nil
 	})
 }

@@ -132,9 +132,9 @@ type letterRow struct {
 }
 
 func (r *letterRow) record() journal.DeadLetterRecord {
-	return journal.DeadLetterRecord{ID: r.ID, Topic: r.TopicName, Partition: int(r.Part), Received: wall(r.Received), Kept: r.Kept,
-		ReplayDue: wallOrZero(r.ReplayDue), Replayed: wallOrZero(r.Replayed), Replays: int(r.Replays), DeadLetter: journal.DeadLetter{
-			Offset: r.RecordOffset, Time: wallOrZero(r.RecordTime), EventID: r.EventID, Reason: r.Reason, Where: r.Place, Size: int(r.Size), Digest: r.Digest, Sealed: r.Record,
+	return journal.DeadLetterRecord{ID: r.ID, Topic: r.TopicName, Partition: int(r.Part), Received: displayTime(r.Received), Kept: r.Kept,
+		ReplayDue: displayTimeOrZero(r.ReplayDue), Replayed: displayTimeOrZero(r.Replayed), Replays: int(r.Replays), DeadLetter: journal.DeadLetter{
+			Offset: r.RecordOffset, Time: displayTimeOrZero(r.RecordTime), EventID: r.EventID, Reason: r.Reason, Where: r.Place, Size: int(r.Size), Digest: r.Digest, Sealed: r.Record,
 			Shop: journal.ShopKey{Account: r.Account, Shop: r.Shop}, Key: r.MessageKey, Announce: journal.Draft{ID: asUUID(r.Event), Type: r.Type},
 		}}
 }

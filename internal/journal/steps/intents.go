@@ -108,8 +108,8 @@ type intentRecord struct {
 
 func (r *intentRecord) intent() journal.Intent {
 	return journal.Intent{
-		ID: r.ID, UUID: asUUID(r.UUID), At: wall(r.At), Actor: r.Actor, Act: r.Act, Account: r.AccountName, Operation: asUUID(r.OperationUUID), Shop: r.ShopName, Note: r.Note,
-		MerchantID: r.MerchantID, Sealed: r.Token, State: r.State, Result: r.Result, Detail: r.Detail, Ended: wallOrZero(r.Ended), MAC: r.MAC,
+		ID: r.ID, UUID: asUUID(r.UUID), At: displayTime(r.At), Actor: r.Actor, Act: r.Act, Account: r.AccountName, Operation: asUUID(r.OperationUUID), Shop: r.ShopName, Note: r.Note,
+		MerchantID: r.MerchantID, Sealed: r.Token, State: r.State, Result: r.Result, Detail: r.Detail, Ended: displayTimeOrZero(r.Ended), MAC: r.MAC,
 	}
 }
 

@@ -72,11 +72,11 @@ type recordRow struct {
 func (r *recordRow) record() journal.OperationRecord {
 	o := journal.OperationRecord{
 		ID: r.ID, UUID: asUUID(r.UUID), Kind: r.Kind, Shop: journal.ShopKey{Account: r.AccountName, Shop: r.ShopName}, State: r.State, Reason: r.Reason,
-		Run: int(r.Run), Generation: int(r.Generation), Attempts: int(r.Attempts), Doubt: r.Doubt, Created: wall(r.Created), Changed: wall(r.Changed),
+		Run: int(r.Run), Generation: int(r.Generation), Attempts: int(r.Attempts), Doubt: r.Doubt, Created: displayTime(r.Created), Changed: displayTime(r.Changed),
 		Owner: r.Owner, Event: r.EventID,
 	}
 	if r.DueAt != 0 && journal.StageOf(r.State) != 0 {
-		o.Due = wall(r.DueAt)
+		o.Due = displayTime(r.DueAt)
 	}
 	return o
 }
@@ -140,7 +140,7 @@ func (j *Journal) Shop(ctx context.Context, k journal.ShopKey) (journal.ShopHist
 		return h, err
 	}
 	if err := read(ctx, j, shopHistory, []any{shop}, func(r *historyRow) error {
-		h.Invited, h.Active, h.Disconnected = invitedView(&r.Shop), activeView(&r.Shop, asUUID(r.UUID)), wallOrZero(r.DisconnectedAt)
+		h.Invited, h.Active, h.Disconnected = invitedView(&r.Shop), activeView(&r.Shop, asUUID(r.UUID)), displayTimeOrZero(r.DisconnectedAt)
 		return nil
 	}); err != nil {
 		return h, err
@@ -202,7 +202,7 @@ func invitedView(s *rows.Shop) *journal.InvitedView {
 	if s.InvitedAt == 0 {
 		return nil
 	}
-	return &journal.InvitedView{At: wall(s.InvitedAt), EventTime: wall(s.InvitedEventTime), InvitationID: s.InvitationID}
+	return &journal.InvitedView{At: displayTime(s.InvitedAt), EventTime: displayTime(s.InvitedEventTime), InvitationID: s.InvitationID}
 }
 
 // activeView is the current activation of a shop, nil for none.
@@ -210,7 +210,7 @@ func activeView(s *rows.Shop, operation uuid.UUID) *journal.ActiveView {
 	if s.ActiveAt == 0 {
 		return nil
 	}
-	return &journal.ActiveView{At: wall(s.ActiveAt), MerchantID: s.MerchantID, Version: s.ActiveVersion, Event: asUUID(s.ActiveEvent), Operation: operation}
+	return &journal.ActiveView{At: displayTime(s.ActiveAt), MerchantID: s.MerchantID, Version: s.ActiveVersion, Event: asUUID(s.ActiveEvent), Operation: operation}
 }
 
 type attemptRecord struct {
@@ -222,10 +222,10 @@ type attemptRecord struct {
 func (j *Journal) attempts(ctx context.Context, operations []int64) (map[int64][]journal.AttemptRecord, error) {
 	of := make(map[int64][]journal.AttemptRecord)
 	err := read(ctx, j, attemptsOf, []any{operations}, func(r *attemptRecord) error {
-		a := journal.AttemptRecord{ID: journal.AttemptID(r.ID), Number: int(r.Number), Flagged: r.Flagged, Probe: r.Probe, Started: wall(r.Started), HasReceipt: r.HasReceipt}
+		a := journal.AttemptRecord{ID: journal.AttemptID(r.ID), Number: int(r.Number), Flagged: r.Flagged, Probe: r.Probe, Started: displayTime(r.Started), HasReceipt: r.HasReceipt}
 		if r.Ended != 0 {
 			a.End = &journal.AttemptEnd{
-				At: wall(r.Ended), Answered: r.Answered, NotSent: r.NotSent, Status: int(r.Status), Outcome: r.Outcome, Code: r.Code, RequestID: r.RequestID, Reason: r.Reason,
+				At: displayTime(r.Ended), Answered: r.Answered, NotSent: r.NotSent, Status: int(r.Status), Outcome: r.Outcome, Code: r.Code, RequestID: r.RequestID, Reason: r.Reason,
 			}
 		}
 		of[r.Operation] = append(of[r.Operation], a)
@@ -258,14 +258,14 @@ type eventRecord struct {
 
 func (r *eventRecord) record() journal.EventRecord {
 	return journal.EventRecord{
-		Type: r.Type, Source: r.Source, ID: r.EventID, Time: wall(r.EventTime), Received: wall(r.Received), Topic: r.TopicName, Partition: int(r.Part), Offset: r.RecordOffset,
+		Type: r.Type, Source: r.Source, ID: r.EventID, Time: displayTime(r.EventTime), Received: displayTime(r.Received), Topic: r.TopicName, Partition: int(r.Part), Offset: r.RecordOffset,
 		Exit: stored.Exit(r.Exit), Operation: asUUID(r.UUID),
 	}
 }
 
 func outputRecord(r *rows.Outbox) journal.OutputRecord {
 	return journal.OutputRecord{
-		Event: asUUID(r.Event), Type: r.Type, Sequence: r.Sequence, Created: wall(r.Created), Value: r.Value, Published: r.PublishedAt != 0, Partition: int(r.Part), Offset: r.RecordOffset,
+		Event: asUUID(r.Event), Type: r.Type, Sequence: r.Sequence, Created: displayTime(r.Created), Value: r.Value, Published: r.PublishedAt != 0, Partition: int(r.Part), Offset: r.RecordOffset,
 	}
 }
 
@@ -276,9 +276,9 @@ type shopRecord struct {
 }
 
 func (r *shopRecord) record() journal.ShopRecord {
-	s := journal.ShopRecord{ID: r.ID, Shop: journal.ShopKey{Account: r.AccountName, Shop: r.Name}, InvitedAt: wallOrZero(r.InvitedAt), DisconnectedAt: wallOrZero(r.DisconnectedAt)}
+	s := journal.ShopRecord{ID: r.ID, Shop: journal.ShopKey{Account: r.AccountName, Shop: r.Name}, InvitedAt: displayTimeOrZero(r.InvitedAt), DisconnectedAt: displayTimeOrZero(r.DisconnectedAt)}
 	if r.ActiveAt != 0 {
-		s.ActiveAt, s.Merchant, s.Version, s.Reference, s.State = wall(r.ActiveAt), r.MerchantID, r.ActiveVersion, r.Reference, r.ReviewState
+		s.ActiveAt, s.Merchant, s.Version, s.Reference, s.State = displayTime(r.ActiveAt), r.MerchantID, r.ActiveVersion, r.Reference, r.ReviewState
 	}
 	return s
 }

@@ -231,7 +231,7 @@ func (u *Unit) publishedAgain(at map[int64]journal.Published, again []*rows.Outb
 	for i, row := range drop {
 		p := u.published.get(u, events[i])
 		if p == nil {
-			u.lose(fmt.Errorf("journal: event %d was queued again and does not exist", events[i]))
+			u.abort(fmt.Errorf("journal: event %d was queued again and does not exist", events[i]))
 		}
 		u.markPublished(p, at[row])
 		p.Again = max(p.Again, row)

@@ -144,7 +144,7 @@ func (in *ingestion) begin(p *plan) error {
 	u.intake.about[id] = &about{uuid: n.UUID, generation: int64(n.Generation), mac: e.SubjectMACs[0], shop: p.shop.Name}
 	if scope != 0 {
 		u.owns(subjectKey{scope, e.Kind, string(e.SubjectMACs[0])}, id)
-		u.nowOpen(o)
+		u.addOpen(o)
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func (in *ingestion) rerun(p *plan) error {
 	o.Run, o.Waits, o.Event, o.Planned, o.LaneOrder = o.Run+1, 0, p.row.ID, in.now, stored.LaneOrder(p.row.ID)
 	o.Receipt, o.Received, o.Version, o.StoredAt, o.Reason = 0, false, 0, 0, ""
 	in.enter(o, state, in.now)
-	in.nowOpen(o)
+	in.addOpen(o)
 	return nil
 }
 

@@ -30,7 +30,7 @@ func (t readTx) Load(asks []Ask) error {
 
 // Preview returns what the inbox and the planner would see of an event at this moment.
 func (j *Journal) Preview(ctx context.Context, e journal.Event) (p journal.Preview, err error) {
-	defer catchLost(&err)
+	defer catchAbort(&err)
 	u := newUnit(j, readTx{load: func(a Ask) error { return j.db.Read(ctx, a.Query, a.Args, a.Each) }})
 	u.load(Ask{Query: inboxKnown, Args: []any{[][]byte{e.Identity[:]}}, Each: u.foundIdentity})
 	if digest, known := u.intake.inbox[e.Identity]; known {

@@ -172,8 +172,8 @@ const (
 	outboxIdle   Query = "SELECT x.id FROM outbox x WHERE x.id = ANY($1) AND " + notAgain
 )
 
-// gone runs statements with a list of ids and counts the rows that they change.
-func (u *Unit) gone(ids []int64, statements ...Query) (n int64) {
+// execForIDs runs statements with a list of ids and counts the rows that they change.
+func (u *Unit) execForIDs(ids []int64, statements ...Query) (n int64) {
 	if len(ids) == 0 {
 		return 0
 	}
@@ -193,7 +193,7 @@ func pruned(old []pruneRow) []int64 {
 
 // dropping returns a function that runs statements with the ids of rows.
 func dropping(statements ...Query) func(*Unit, []pruneRow) int64 {
-	return func(u *Unit, old []pruneRow) int64 { return u.gone(pruned(old), statements...) }
+	return func(u *Unit, old []pruneRow) int64 { return u.execForIDs(pruned(old), statements...) }
 }
 
 // pruneEvents deletes events. An event that began the latest run of an operation
@@ -211,7 +211,7 @@ func (u *Unit) pruneEvents(old []pruneRow) int64 {
 			free = append(free, r.ID)
 		}
 	}
-	return u.gone(kept, identitiesDrop) + u.gone(bodies, eventsBare) + u.gone(free, eventsDrop)
+	return u.execForIDs(kept, identitiesDrop) + u.execForIDs(bodies, eventsBare) + u.execForIDs(free, eventsDrop)
 }
 
 // pruneOutbox locks events, checks again that none of them was queued meanwhile, and
@@ -219,11 +219,11 @@ func (u *Unit) pruneEvents(old []pruneRow) int64 {
 func (u *Unit) pruneOutbox(ids []int64) int64 {
 	ids = ints(u, outboxIdle, ints(u, outboxLocked, ids))
 	u.exec(endsKept, ids)
-	return u.gone(ids, outboxDrop)
+	return u.execForIDs(ids, outboxDrop)
 }
 
 func (u *Unit) pruneDeadLetters(old []pruneRow) int64 {
-	n := u.gone(pruned(old), lettersDrop)
+	n := u.execForIDs(pruned(old), lettersDrop)
 	events := make([]int64, len(old))
 	for i, r := range old {
 		events[i] = r.Outbox

@@ -70,14 +70,14 @@ func readInt(ctx context.Context, j *Journal, q Query, args ...any) (n int64, er
 }
 
 // wall converts a time of the database to one that is displayed.
-func wall(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
+func displayTime(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
-// wallOrZero is wall for a column that may be NULL: the zero time for 0.
-func wallOrZero(micros int64) time.Time {
+// displayTimeOrZero is wall for a column that may be NULL: the zero time for 0.
+func displayTimeOrZero(micros int64) time.Time {
 	if micros == 0 {
 		return time.Time{}
 	}
-	return wall(micros)
+	return displayTime(micros)
 }
 
 // asUUID converts bytes to a UUID; uuid.Nil if they are not one.

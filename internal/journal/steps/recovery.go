@@ -133,7 +133,7 @@ func (j *Journal) Recover(ctx context.Context, r journal.Restorer) (journal.Reco
 			u.setNumber(Recovering, since)
 			u.setNumber(Recoveries, number)
 		}
-		began.Number, began.Began, began.Copied = int(number), wall(since), wallOrZero(copied)
+		began.Number, began.Began, began.Copied = int(number), displayTime(since), displayTimeOrZero(copied)
 		u.onCommit(func() { j.recovery.Store(&recovery{restorer: r, number: number, words: map[string]int{}}) })
 		return began, nil
 	})
@@ -313,7 +313,7 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 		u.later(factSet, KeysetCheck.String(), stored.NotNull(e.Check))
 		u.flush()
 		u.shops.forget()
-		if err := u.endAsked(e.Asked); err != nil {
+		if err := u.endWaitingIntents(e.Asked); err != nil {
 			return nil, err
 		}
 		// Their records may have been replayed since the copy was made.
@@ -326,9 +326,9 @@ func (j *Journal) EndRecovery(ctx context.Context, e journal.RecoveryEnd) ([]jou
 	})
 }
 
-// endAsked ends the waiting intents of a restored journal for which asked returns an
+// endWaitingIntents ends the waiting intents of a restored journal for which asked returns an
 // end.
-func (u *Unit) endAsked(asked func(journal.Intent) (journal.IntentEnd, bool)) error {
+func (u *Unit) endWaitingIntents(asked func(journal.Intent) (journal.IntentEnd, bool)) error {
 	if asked == nil {
 		return nil
 	}

@@ -93,7 +93,7 @@ func (u *Unit) remind(limit int, horizon time.Duration, plan journal.ReminderPla
 
 func invitation(s *rows.Shop, r *reminderRow) journal.Invitation {
 	return journal.Invitation{
-		Shop: journal.ShopKey{Account: r.Account, Shop: s.Name}, At: wall(s.InvitedAt), InvitationID: s.InvitationID,
+		Shop: journal.ShopKey{Account: r.Account, Shop: s.Name}, At: displayTime(s.InvitedAt), InvitationID: s.InvitationID,
 		Reminders: int(s.Reminded), Answered: r.Answered, Newer: r.Newer,
 		Operation: asUUID(r.UUID), Run: int(r.Run), EventID: r.EventID, TraceParent: r.TraceParent, TraceState: r.TraceState,
 	}

@@ -164,7 +164,7 @@ func (u *Unit) saveLate(o *rows.Operation, a *rows.Attempt) journal.State {
 		return journal.Received
 	case state.Open():
 		o.Late = true
-		u.noLonger(o)
+		u.endWait(o)
 		return state
 	}
 	o.Claim++

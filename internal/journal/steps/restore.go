@@ -189,8 +189,8 @@ func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.R
 	c := &x.ClaimedOperation
 	c.UUID, c.Kind, c.State, c.Shop = asUUID(b.UUID), o.Kind, o.State, journal.ShopKey{Account: u.accountName(o.Account), Shop: s.Name}
 	c.Run, c.Generation, c.Attempts, c.Doubt, c.Unknowns, c.Reason = int(o.Run), int(b.Generation), int(o.Attempts), o.Doubt, int(o.Unknowns), o.Reason
-	c.EventID, c.EventTime, c.TraceParent, c.TraceState = r.EventID, wall(r.EventTime), r.TraceParent, r.TraceState
-	c.NextVersion, c.SubjectMAC, c.Sealed, c.Planned = s.Version+1, b.MAC, b.Subject, wall(o.Planned)
+	c.EventID, c.EventTime, c.TraceParent, c.TraceState = r.EventID, displayTime(r.EventTime), r.TraceParent, r.TraceState
+	c.NextVersion, c.SubjectMAC, c.Sealed, c.Planned = s.Version+1, b.MAC, b.Subject, displayTime(o.Planned)
 	c.Active = activeView(s, asUUID(r.ActiveUUID))
 	x.Last = last
 	if o.Receipt != 0 {
@@ -205,7 +205,7 @@ func (u *Unit) restored(o *rows.Operation, s *rows.Shop, last bool) (x journal.R
 		outboxes = append(outboxes, r.OutboxID)
 		x.Results = append(x.Results, journal.PublishedEvent{
 			Event: asUUID(r.Event), Type: r.Type, Shop: c.Shop, Operation: c.UUID, Causation: r.Causation, Sequence: r.Sequence, Version: r.Version,
-			At: wall(r.Created), Message: schemas.Message{Topic: r.Type, Key: r.Key, Value: r.Value, Headers: headers},
+			At: displayTime(r.Created), Message: schemas.Message{Topic: r.Type, Key: r.Key, Value: r.Value, Headers: headers},
 		})
 	})
 	if err != nil || !slices.ContainsFunc(x.Results, func(a journal.PublishedEvent) bool { return a.Version > 0 }) {

@@ -120,7 +120,7 @@ func (u *Unit) review(account string, d *reviewDetail) journal.Review {
 	v := journal.Review{
 		Ref: journal.ReviewRef{Shop: d.ID, Claim: d.ReviewClaim}, State: d.ReviewState, Tries: int(d.ReviewTries), Events: int(d.ReviewEvents),
 		Credential: journal.Credential{
-			Shop: journal.ShopKey{Account: account, Shop: d.Name}, Version: d.ActiveVersion, Reference: d.Reference, MerchantID: d.MerchantID, Sealed: d.Secret, At: wall(d.Created),
+			Shop: journal.ShopKey{Account: account, Shop: d.Name}, Version: d.ActiveVersion, Reference: d.Reference, MerchantID: d.MerchantID, Sealed: d.Secret, At: displayTime(d.Created),
 		},
 		Operation: asUUID(d.UUID), Run: int(d.Run), EventID: d.EventID, TraceParent: d.TraceParent, TraceState: d.TraceState,
 	}

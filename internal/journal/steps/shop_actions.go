@@ -86,7 +86,7 @@ func (u *Unit) unended(s *rows.Shop) []*rows.Operation {
 func (u *Unit) shopSituation(s *rows.Shop, unended []*rows.Operation) (x journal.ShopSituation, err error) {
 	x.Shop.Shop = s.Name
 	x.Shop.Account = u.accountName(s.Account)
-	x.Disconnected = wallOrZero(s.DisconnectedAt)
+	x.Disconnected = displayTimeOrZero(s.DisconnectedAt)
 	if s.ActiveVersion != 0 {
 		r := first[originRow](u, activationRead, s.ActiveOperation)
 		if r == nil {

@@ -100,7 +100,7 @@ func newUnit(j *Journal, tx Tx) *Unit {
 // in errs and skips requests that have one already. After an error that Run itself
 // returns the caller must roll the transaction back.
 func (j *Journal) Run(tx Tx, requests []*Request, errs []error) (err error) {
-	defer catchLost(&err)
+	defer catchAbort(&err)
 	u := newUnit(j, tx)
 	l := &Loader{u: u}
 	for i, r := range requests {
@@ -137,17 +137,17 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) (err error) {
 	return nil
 }
 
-// lost is the error of the database by which a transaction is lost.
-type lost struct{ error }
+// aborted is the error of the database by which a transaction is lost.
+type aborted struct{ error }
 
-// lose ends the transaction: Run recovers the panic, so that it never leaves this
+// abort ends the transaction: Run recovers the panic, so that it never leaves this
 // package, and returns the error.
-func (u *Unit) lose(err error) { panic(lost{err}) }
+func (u *Unit) abort(err error) { panic(aborted{err}) }
 
 // check ends the transaction if err is an error of the database.
 func (u *Unit) check(err error) {
 	if err != nil {
-		u.lose(err)
+		u.abort(err)
 	}
 }
 
@@ -158,12 +158,12 @@ func (u *Unit) load(asks ...Ask) {
 	}
 }
 
-// catchLost is deferred by a function that uses a unit: it turns a [lost] into the
+// catchAbort is deferred by a function that uses a unit: it turns a [aborted] into the
 // function's error.
-func catchLost(err *error) {
+func catchAbort(err *error) {
 	switch p := recover().(type) {
 	case nil:
-	case lost:
+	case aborted:
 		*err = p.error
 	default:
 		panic(p)

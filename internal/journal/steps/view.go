@@ -261,7 +261,7 @@ func (u *Unit) shop(k journal.ShopKey) *rows.Shop {
 	}
 	s := u.shops.get(u, id)
 	if s == nil {
-		u.lose(fmt.Errorf("journal: shop %d does not exist", id))
+		u.abort(fmt.Errorf("journal: shop %d does not exist", id))
 	}
 	return s
 }
@@ -281,7 +281,7 @@ func (u *Unit) view(s *rows.Shop, e *journal.Event) (v view) {
 	if v.Invited = invitedView(s); v.Invited != nil {
 		v.Invited.SameAddress = among(s.InvitedMAC, e.SubjectMACs)
 	}
-	v.Active, v.Disconnected = activeView(s, u.activeUUID(s)), wallOrZero(s.DisconnectedAt)
+	v.Active, v.Disconnected = activeView(s, u.activeUUID(s)), displayTimeOrZero(s.DisconnectedAt)
 	v.Same = u.ownerView(s, e)
 	return v
 }
@@ -318,9 +318,9 @@ func (u *Unit) operation(id int64) *rows.Operation {
 	return u.intake.seen[id]
 }
 
-// nowOpen adds an operation to the open ones of its shop, within the bound of queued
+// addOpen adds an operation to the open ones of its shop, within the bound of queued
 // codes.
-func (u *Unit) nowOpen(o *rows.Operation) {
+func (u *Unit) addOpen(o *rows.Operation) {
 	ids := u.intake.open[o.Shop]
 	if slices.Contains(ids, o.ID) {
 		return
@@ -345,7 +345,7 @@ func (u *Unit) openedElsewhere() {
 	for _, e := range u.operations.touched {
 		if o := &e.row; e.exists && o.State.Open() {
 			if _, ok := u.intake.open[o.Shop]; ok {
-				u.nowOpen(o)
+				u.addOpen(o)
 			}
 		}
 	}
@@ -355,7 +355,7 @@ func (u *Unit) openedElsewhere() {
 func (u *Unit) addTouched(shop int64) {
 	for _, e := range u.operations.touched {
 		if o := &e.row; e.exists && o.Shop == shop && o.State.Open() {
-			u.nowOpen(o)
+			u.addOpen(o)
 		}
 	}
 }
@@ -368,7 +368,7 @@ func (u *Unit) aboutOf(o *rows.Operation) *about {
 	u.see(o.ID)
 	a, ok := u.intake.about[o.ID]
 	if !ok {
-		u.lose(fmt.Errorf("journal: operation %d has no body", o.ID))
+		u.abort(fmt.Errorf("journal: operation %d has no body", o.ID))
 	}
 	return a
 }
@@ -389,7 +389,7 @@ func (u *Unit) operationView(o *rows.Operation, s *rows.Shop, e *journal.Event) 
 	}
 	return journal.OperationView{
 		ID: o.ID, UUID: a.uuid, Kind: o.Kind, Shop: shop, State: o.State, Reason: o.Reason, Generation: int(a.generation), Run: int(o.Run), Attempts: int(o.Attempts),
-		Doubt: o.Doubt, SameSubject: among(a.mac, e.SubjectMACs), Changed: wall(o.Changed), EventTime: wall(u.intake.times[o.Event]),
+		Doubt: o.Doubt, SameSubject: among(a.mac, e.SubjectMACs), Changed: displayTime(o.Changed), EventTime: displayTime(u.intake.times[o.Event]),
 	}
 }
 
@@ -409,7 +409,7 @@ func (u *Unit) ownerView(s *rows.Shop, e *journal.Event) *journal.OperationView 
 	}
 	o := u.operation(newest)
 	if o == nil {
-		u.lose(fmt.Errorf("journal: operation %d owns an address or code and does not exist", newest))
+		u.abort(fmt.Errorf("journal: operation %d owns an address or code and does not exist", newest))
 	}
 	v := u.operationView(o, s, e)
 	return &v
