@@ -45,10 +45,10 @@ func greet(w io.Writer, f flags, sb *sandbox.Sandbox, api, admin string) {
 		line("  export INVOICEBOX_WORKER_SIGNING_ALGORITHM=%s", f.SigningAlgorithm)
 	}
 	if f.Window != sandbox.DefaultWindow || f.RequestsPerWindow != sandbox.DefaultRequestsPerWindow {
-		line("  export INVOICEBOX_WORKER_REQUESTS_PER_WINDOW=%d INVOICEBOX_WORKER_WINDOW=%v", worth(f.RequestsPerWindow), f.Window)
+		line("  export INVOICEBOX_WORKER_REQUESTS_PER_WINDOW=%d INVOICEBOX_WORKER_WINDOW=%v", workerLimit(f.RequestsPerWindow), f.Window)
 	}
 	if f.EgressRequestsPerWindow != sandbox.DefaultEgressPerWindow {
-		line("  export INVOICEBOX_WORKER_EGRESS_REQUESTS_PER_WINDOW=%d", worth(f.EgressRequestsPerWindow))
+		line("  export INVOICEBOX_WORKER_EGRESS_REQUESTS_PER_WINDOW=%d", workerLimit(f.EgressRequestsPerWindow))
 	}
 	if scheme == "http" && !loopback.IsHostPort(api) {
 		line("")
@@ -66,8 +66,8 @@ func limit(n int) string {
 	return fmt.Sprint(n)
 }
 
-// worth is a limit as a worker can be told: one that is never reached for none.
-func worth(n int) int {
+// workerLimit is a limit as a worker can be told: one that is never reached for none.
+func workerLimit(n int) int {
 	if n < 0 {
 		return 1_000_000
 	}

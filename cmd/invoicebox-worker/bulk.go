@@ -82,7 +82,7 @@ func (c *bulkAction) run(ctx context.Context, s *settings, env environment, comm
 		view := bulkJSON{Action: string(command), Reason: reason, Selected: len(chosen), NotSafe: notSafe}
 		if len(chosen) == 0 {
 			return c.write(env.stdout, view, func(w io.Writer) {
-				_, _ = fmt.Fprintf(w, "no operation in attention for %s that may be %s%s\n", reason, pastOf(command), notSafeText(notSafe))
+				_, _ = fmt.Fprintf(w, "no operation in attention for %s that may be %s%s\n", reason, pastTense(command), notSafeText(notSafe))
 			})
 		}
 		c.preview(env.stderr, command, reason, chosen, notSafe)
@@ -239,7 +239,7 @@ func notSafeText(n int) string {
 	return fmt.Sprintf(" (%d more are left out: this command is not safe for them)", n)
 }
 
-func pastOf(c onboarding.Action) string {
+func pastTense(c onboarding.Action) string {
 	if c == onboarding.ActionClose {
 		return "closed"
 	}

@@ -17,14 +17,14 @@ const program = "invoicebox-worker"
 // that the command uses. The program's own help shows all of them.
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	if selected := ctx.Selected(); selected != nil {
-		ownFirst(ctx.Model.Node, selected)
+		ownFlagsFirst(ctx.Model.Node, selected)
 	}
 	return kong.DefaultHelpPrinter(options, ctx)
 }
 
-// ownFirst moves the settings that the command uses behind its own flags and removes the
+// ownFlagsFirst moves the settings that the command uses behind its own flags and removes the
 // others. It is for the help only: nothing is parsed afterwards.
-func ownFirst(root, command *kong.Node) {
+func ownFlagsFirst(root, command *kong.Node) {
 	own := &kong.Group{Key: "command", Title: "Of this command:"}
 	settings := config.Used(command, root.Flags)
 	var flags []*kong.Flag

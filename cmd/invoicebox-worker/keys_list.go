@@ -89,7 +89,7 @@ const (
 	useLookup  = "lookup"
 )
 
-func useOf(p journal.KeyPurpose) string {
+func keyUse(p journal.KeyPurpose) string {
 	if p == journal.KeySealing {
 		return useSealing
 	}
@@ -105,7 +105,7 @@ func (c *keysList) Run(ctx context.Context, s *settings, env environment) error 
 	if !s.journalIsSealed() {
 		var views []keyJSON
 		for _, k := range set.List() {
-			views = append(views, keyJSON{Use: useOf(journal.KeyPurpose(k.Purpose)), ID: keyName(k.ID), State: string(k.State), Primary: k.State == keyset.Primary})
+			views = append(views, keyJSON{Use: keyUse(journal.KeyPurpose(k.Purpose)), ID: keyName(k.ID), State: string(k.State), Primary: k.State == keyset.Primary})
 		}
 		return c.write(env.stdout, views, func(w io.Writer) {
 			var rows [][]any
@@ -123,7 +123,7 @@ func (c *keysList) Run(ctx context.Context, s *settings, env environment) error 
 		}
 		var views []keyJSON
 		for _, k := range list {
-			v := keyJSON{Use: useOf(k.Purpose), ID: keyName(keyset.KeyID(k.ID)), State: k.State, Primary: k.State == string(keyset.Primary), Values: &k.Rows, Has: k.Has, Lacks: k.Lacks}
+			v := keyJSON{Use: keyUse(k.Purpose), ID: keyName(keyset.KeyID(k.ID)), State: k.State, Primary: k.State == string(keyset.Primary), Values: &k.Rows, Has: k.Has, Lacks: k.Lacks}
 			for _, col := range k.Columns {
 				v.Columns = append(v.Columns, keyColumnJSON{col.Table, col.Column, col.Rows})
 			}
@@ -139,7 +139,7 @@ func (c *keysList) Run(ctx context.Context, s *settings, env environment) error 
 				case len(k.Lacks) > 0:
 					workers = "not " + strings.Join(k.Lacks, ", ")
 				}
-				rows = append(rows, []any{useOf(k.Purpose), keyName(keyset.KeyID(k.ID)), k.State, k.Rows, describeColumns(k.Columns), workers})
+				rows = append(rows, []any{keyUse(k.Purpose), keyName(keyset.KeyID(k.ID)), k.State, k.Rows, describeColumns(k.Columns), workers})
 			}
 			printTable(w, []any{"use", nowrap("key"), "state", "values", "of", "workers that have it"}, rows, "")
 		})

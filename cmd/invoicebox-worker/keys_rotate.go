@@ -71,7 +71,7 @@ type keyChangeJSON struct {
 }
 
 func changeView(s *settings, key journal.Key, state string) keyChangeJSON {
-	return keyChangeJSON{File: s.KeysetFile, Use: useOf(key.Purpose), ID: keyName(keyset.KeyID(key.ID)), State: state}
+	return keyChangeJSON{File: s.KeysetFile, Use: keyUse(key.Purpose), ID: keyName(keyset.KeyID(key.ID)), State: state}
 }
 
 type keysRotate struct {

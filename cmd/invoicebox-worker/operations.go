@@ -91,7 +91,7 @@ func (c *operationsList) Run(ctx context.Context, s *settings, env environment) 
 			view := operationView(r)
 			view.WaitsFor = obstacleViews(obstacles)
 			views = append(views, view)
-			row := []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State.String() + why.mark(obstacles), r.Reason, tries(r), moment(r)}
+			row := []any{r.UUID, r.Kind, r.Shop.Account, r.Shop.Shop, r.State.String() + why.mark(obstacles), r.Reason, attemptsText(r), dueOrChanged(r)}
 			if c.Attention {
 				row[4] = safeCommands(r)
 			}
@@ -189,17 +189,17 @@ func printOperation(w io.Writer, d journal.OperationDetail, obstacles []onboardi
 	printOutputs(w, d.Output)
 }
 
-// tries shows the number of attempts of an operation, and whether one of them may have been
+// attemptsText shows the number of attempts of an operation, and whether one of them may have been
 // executed although its outcome is unknown.
-func tries(r journal.OperationRecord) string {
+func attemptsText(r journal.OperationRecord) string {
 	if r.Doubt {
 		return fmt.Sprintf("%d doubt", r.Attempts)
 	}
 	return fmt.Sprint(r.Attempts)
 }
 
-// moment returns when a waiting operation is due, and when another operation changed last.
-func moment(r journal.OperationRecord) string {
+// dueOrChanged returns when a waiting operation is due, and when another operation changed last.
+func dueOrChanged(r journal.OperationRecord) string {
 	if r.State == journal.Waiting && !r.Due.IsZero() || r.State.Open() && r.Due.After(time.Now()) {
 		return "due " + formatTime(r.Due)[len("2006-"):]
 	}

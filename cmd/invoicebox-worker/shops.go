@@ -131,7 +131,7 @@ func printShop(w io.Writer, h journal.ShopHistory, view shopJSON, letters []jour
 	printEvents(w, h.Events)
 	var rows [][]any
 	for _, o := range h.Operations {
-		rows = append(rows, []any{o.UUID, o.Kind, o.State.String() + marks[o.UUID], o.Reason, o.Run, tries(o.OperationRecord), moment(o.OperationRecord)})
+		rows = append(rows, []any{o.UUID, o.Kind, o.State.String() + marks[o.UUID], o.Reason, o.Run, attemptsText(o.OperationRecord), dueOrChanged(o.OperationRecord)})
 	}
 	_, _ = fmt.Fprintln(w)
 	printTable(w, []any{nowrap("operation"), "kind", "state", "reason", "run", "tries", nowrap("changed or due")}, rows, "no operations")

@@ -23,8 +23,8 @@ import (
 // without secrets.
 type readiness func(ctx context.Context) (ok bool, words string)
 
-// meanwhile adds the effect to the report of a part that is not ready.
-func meanwhile(cost string, r readiness) readiness {
+// withEffect adds the effect to the report of a part that is not ready.
+func withEffect(cost string, r readiness) readiness {
 	return func(ctx context.Context) (bool, string) {
 		ok, words := r(ctx)
 		if !ok {

@@ -24,8 +24,8 @@ type Hooks struct {
 	Proven bool
 }
 
-// through returns the journal that the parts use.
-func (s *Hooks) through(j journal.Journal) journal.Journal {
+// wrapJournal returns the journal that the parts use.
+func (s *Hooks) wrapJournal(j journal.Journal) journal.Journal {
 	if s.Journal == nil {
 		return j
 	}

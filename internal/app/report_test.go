@@ -99,7 +99,7 @@ func (r *two) WorkerReports(ctx context.Context) ([]journal.WorkerReport, error)
 func TestMeanwhile(t *testing.T) {
 	h := newHealth()
 	ok := true
-	h.add("part", meanwhile("all waits", func(context.Context) (bool, string) { return ok, "words" }))
+	h.add("part", withEffect("all waits", func(context.Context) (bool, string) { return ok, "words" }))
 	h.started()
 	if _, text := h.report(t.Context()); text != "ready: part: words\n" {
 		t.Error(text)

@@ -70,7 +70,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	jrnl := o.Hooks.through(opened)
+	jrnl := o.Hooks.wrapJournal(opened)
 	closing.add("journal", jrnl.Close)
 	if err := checkKeyset(ctx, jrnl.Identity(), jrnl, o.Keyset); err != nil {
 		return err
@@ -111,8 +111,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	// Nothing in the journal is executed, sent or published before the group's offsets
 	// show that the journal is not an older one.
 	probe := newJournalProbe(&o, jrnl, opened)
-	state.add("journal", meanwhile("nothing is read, sent or published", probe.ready))
-	state.add("consumer", meanwhile("no event is read; operations in the journal continue", func(context.Context) (bool, string) { return intake.Ready() }))
+	state.add("journal", withEffect("nothing is read, sent or published", probe.ready))
+	state.add("consumer", withEffect("no event is read; operations in the journal continue", func(context.Context) (bool, string) { return intake.Ready() }))
 	if err := intake.Prepare(ctx); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 
-	state.add("relay", meanwhile("results wait in the journal", func(context.Context) (bool, string) { return relay.Ready() }))
+	state.add("relay", withEffect("results wait in the journal", func(context.Context) (bool, string) { return relay.Ready() }))
 	_, callsReserve := o.reservedBytes()
 	resealer := engine.NewResealer(engine.ResealerConfig{Journal: jrnl, Keys: o.Keyset, Unbound: unbound, Metrics: registry, Logger: log})
 	keeper := newKeyKeeper(&o, jrnl, resealer.KeysChanged, log)

@@ -363,11 +363,11 @@ func (e *Engine) beyondReserve(acc *account, n, free, inFlight int, now time.Tim
 	if at = acc.heldSince.Add(heldLong); now.Before(at) {
 		return 0, at
 	}
-	most := min(e.cfg.Concurrency, (e.capacity.reserved+e.capacity.shared)/2, nineTenths(acc.ledger.Limit), nineTenths(e.cfg.EgressRequests))
+	most := min(e.cfg.Concurrency, (e.capacity.reserved+e.capacity.shared)/2, withoutTenth(acc.ledger.Limit), withoutTenth(e.cfg.EgressRequests))
 	return max(0, n-free-max(0, most-inFlight)), time.Time{}
 }
 
-func nineTenths(n int) int { return n - max(1, n/10) }
+func withoutTenth(n int) int { return n - max(1, n/10) }
 
 // permits returns how many permits the ledgers have for new claims, and when to ask
 // again if there are none. Egress is the number for all accounts together, read once a

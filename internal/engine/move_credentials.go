@@ -39,14 +39,14 @@ func (e *Engine) moveCredentials(s phases, i journal.PendingIntent, store string
 	return false
 }
 
-// moves count the shops of a move.
-type moves struct {
+// moveCounts count the shops of a move.
+type moveCounts struct {
 	moved int
 	left  map[onboarding.MoveObstacle]int
 }
 
 func (e *Engine) executeMove(s phases, i journal.PendingIntent, store string) {
-	m := &moves{left: map[onboarding.MoveObstacle]int{}}
+	m := &moveCounts{left: map[onboarding.MoveObstacle]int{}}
 	var err error
 	if i.Target != nil {
 		err = e.moveShop(s, i, store, i.Target.Shop, m)
@@ -72,7 +72,7 @@ func (e *Engine) executeMove(s phases, i journal.PendingIntent, store string) {
 }
 
 // moveAccount moves the credentials of all active shops of an account.
-func (e *Engine) moveAccount(s phases, i journal.PendingIntent, store string, m *moves) error {
+func (e *Engine) moveAccount(s phases, i journal.PendingIntent, store string, m *moveCounts) error {
 	f := journal.ShopFilter{Account: i.Account, Stage: journal.ActiveShop, Limit: movePage}
 	for {
 		page, err := e.journal.Shops(s.accept, f)
@@ -99,7 +99,7 @@ var errOutboxFull = fmt.Errorf("engine: more than %d events wait to be published
 
 // moveShop moves the credentials of one shop, or counts why they stay. The error says
 // that the whole move must be retried.
-func (e *Engine) moveShop(s phases, i journal.PendingIntent, store string, shop journal.ShopKey, m *moves) error {
+func (e *Engine) moveShop(s phases, i journal.PendingIntent, store string, shop journal.ShopKey, m *moveCounts) error {
 	if s.draining() {
 		return context.Canceled
 	}

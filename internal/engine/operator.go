@@ -190,10 +190,10 @@ func (e *Engine) commit(s phases, i journal.PendingIntent, tr journal.Transition
 // refuseForged refuses an action that is not authentic: its row was inserted or edited
 // in the database, or a command used another keyset.
 func (e *Engine) refuseForged(s phases, i journal.PendingIntent, err error) (ended bool) {
-	return e.refuse(s, i, forged(err))
+	return e.refuse(s, i, forgedError(err))
 }
 
-func forged(err error) *onboarding.ActionError {
+func forgedError(err error) *onboarding.ActionError {
 	if errors.Is(err, keyset.ErrNoKey) {
 		return onboarding.NewActionError(onboarding.ResultUnreadable, "")
 	}

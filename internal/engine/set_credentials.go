@@ -285,7 +285,7 @@ func (e *Engine) responseOf(i journal.PendingIntent, row onboarding.ActionRule, 
 	if row.Action == onboarding.ActionReread {
 		x, err := e.openResponse(i.Target.Shop, i.Target.Receipt)
 		if errors.Is(err, keyset.ErrOpen) {
-			return x, act, forged(err)
+			return x, act, forgedError(err)
 		}
 		if err == nil {
 			act, err = invoicebox.ParseActivation(x)
@@ -297,7 +297,7 @@ func (e *Engine) responseOf(i journal.PendingIntent, row onboarding.ActionRule, 
 	}
 	given, err := e.openEntered(i)
 	if err != nil {
-		return x, act, forged(err)
+		return x, act, forgedError(err)
 	}
 	if x, err = enteredResponse(i.MerchantID, given, now); err == nil {
 		act, err = invoicebox.ParseActivation(x)

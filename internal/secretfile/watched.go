@@ -97,16 +97,16 @@ func (w *Watched[T]) look() {
 	w.looked = now
 	infos, err := w.stat()
 	if err != nil {
-		w.trouble(err)
+		w.logFault(err)
 		return
 	}
 	if slices.EqualFunc(w.infos, infos, unchanged) {
-		w.wellAgain()
+		w.logRecovery()
 		return
 	}
 	value, err := w.load()
 	if err != nil {
-		w.trouble(err)
+		w.logFault(err)
 		return
 	}
 	w.infos, w.failed = infos, nil
@@ -129,8 +129,8 @@ func (w *Watched[T]) stat() (infos []fs.FileInfo, err error) {
 	return infos, nil
 }
 
-// trouble logs each fault once, however often it occurs.
-func (w *Watched[T]) trouble(err error) {
+// logFault logs each fault once, however often it occurs.
+func (w *Watched[T]) logFault(err error) {
 	before := w.failed
 	w.failed = err
 	if before != nil && before.Error() == err.Error() {
@@ -143,7 +143,7 @@ func (w *Watched[T]) trouble(err error) {
 	w.logger.Error("a changed file is invalid; the previous value stays in use", "setting", w.setting, "err", err.Error())
 }
 
-func (w *Watched[T]) wellAgain() {
+func (w *Watched[T]) logRecovery() {
 	if w.failed != nil {
 		w.failed = nil
 		w.logger.Info("a file is valid again", "setting", w.setting, "file", w.paths[0])

@@ -80,7 +80,7 @@ func (c *connection) ask(ctx context.Context, operation, path string, f func(con
 	began := time.Now()
 	answer, err := f(ctx)
 	err = explain(operation, path, err)
-	c.metrics.asked(operation, faultOf(err), time.Since(began))
+	c.metrics.countRequest(operation, faultOf(err), time.Since(began))
 	return answer, err
 }
 

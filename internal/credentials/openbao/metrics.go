@@ -25,6 +25,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) asked(operation string, result Fault, took time.Duration) {
+func (m *Metrics) countRequest(operation string, result Fault, took time.Duration) {
 	m.requests.WithLabelValues(operation, string(result)).Observe(took.Seconds())
 }

@@ -152,12 +152,12 @@ func (s *session) keep(ctx context.Context) {
 		case <-s.changed:
 		case <-timer.C:
 		}
-		timer.Reset(s.tend(ctx))
+		timer.Reset(s.renewWhenDue(ctx))
 	}
 }
 
-// tend renews the token or logs in when it is due, and returns when to check again.
-func (s *session) tend(ctx context.Context) time.Duration {
+// renewWhenDue renews the token or logs in when it is due, and returns when to check again.
+func (s *session) renewWhenDue(ctx context.Context) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, loginWithin)
 	defer cancel()
 	if _, err := s.ready(ctx); err != nil {

@@ -160,9 +160,9 @@ func (s *Store) write(ctx context.Context, operation string, at place, expected 
 	return 0, &RequestError{Operation: operation, Path: at.data(), Fault: FaultAnswer}
 }
 
-// found checks once whether the mount is KV version 2. Version 1 would ignore the expected
+// checkMount checks once whether the mount is KV version 2. Version 1 would ignore the expected
 // version of a write and store it.
-func (s *Store) found(ctx context.Context) error {
+func (s *Store) checkMount(ctx context.Context) error {
 	if s.isKV2.Load() {
 		return nil
 	}
@@ -196,7 +196,7 @@ func (s *Store) Ready(ctx context.Context, shop journal.ShopKey) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	if err := s.found(ctx); err != nil {
+	if err := s.checkMount(ctx); err != nil {
 		return err
 	}
 	at := placeOf(ref)
@@ -204,7 +204,7 @@ func (s *Store) Ready(ctx context.Context, shop journal.ShopKey) error {
 	if err != nil {
 		return err
 	}
-	if err := s.mine(latest, shop, at); err != nil {
+	if err := s.checkOwner(latest, shop, at); err != nil {
 		return err
 	}
 	_, err = s.write(ctx, "probe", at, impossible, map[string]any{})
@@ -223,7 +223,7 @@ func (s *Store) Prepare(ctx context.Context, in credentials.Secret) (credentials
 	if err != nil {
 		return credentials.Prepared{}, err
 	}
-	if err := s.found(ctx); err != nil {
+	if err := s.checkMount(ctx); err != nil {
 		return credentials.Prepared{}, err
 	}
 	members, err := s.members(in)
@@ -243,7 +243,7 @@ func (s *Store) Prepare(ctx context.Context, in credentials.Secret) (credentials
 		if there.number > 0 {
 			return prepared(ref, there, in), nil
 		}
-		if err := s.mine(latest, in.Shop, at); err != nil {
+		if err := s.checkOwner(latest, in.Shop, at); err != nil {
 			return credentials.Prepared{}, err
 		}
 		if latest.number == 0 {
@@ -301,9 +301,9 @@ func (s *Store) stored(ctx context.Context, at place, latest version, in credent
 	return version{}, nil
 }
 
-// mine returns ErrConflict if the stored secret was not written by this service for this
+// checkOwner returns ErrConflict if the stored secret was not written by this service for this
 // shop.
-func (s *Store) mine(v version, shop journal.ShopKey, at place) error {
+func (s *Store) checkOwner(v version, shop journal.ShopKey, at place) error {
 	if v.members == nil || s.authentic(v.members, shop) {
 		return nil
 	}
@@ -325,7 +325,7 @@ func (s *Store) members(in credentials.Secret) (map[string]any, error) {
 		memberMerchant: in.MerchantID, memberToken: in.Token.Reveal(), memberAccount: in.Shop.Account, memberShop: in.Shop.Shop,
 		memberOperation: in.Operation.String(), memberSchema: schemaVersion,
 	}
-	mac, err := s.keys.Authenticate(keyset.DomainStored, proven(m)...)
+	mac, err := s.keys.Authenticate(keyset.DomainStored, provenValues(m)...)
 	if err != nil {
 		return nil, fmt.Errorf("credential store: %w", err)
 	}
@@ -333,8 +333,8 @@ func (s *Store) members(in credentials.Secret) (map[string]any, error) {
 	return m, nil
 }
 
-// proven are the values that the proof covers.
-func proven(m map[string]any) [][]byte {
+// provenValues are the values that the proof covers.
+func provenValues(m map[string]any) [][]byte {
 	names := []string{memberSchema, memberAccount, memberShop, memberOperation, memberMerchant, memberToken}
 	parts := make([][]byte, len(names))
 	for i, name := range names {
@@ -360,7 +360,7 @@ func (s *Store) prove(members map[string]any, shop journal.ShopKey) error {
 	if err != nil || text(members, memberAccount) != shop.Account || text(members, memberShop) != shop.Shop {
 		return credentials.ErrUnreadable
 	}
-	switch err := s.keys.Verify(mac, keyset.DomainStored, proven(members)...); {
+	switch err := s.keys.Verify(mac, keyset.DomainStored, provenValues(members)...); {
 	case errors.Is(err, keyset.ErrNoKey):
 		return fmt.Errorf("%w: %w", credentials.ErrUnreadable, err)
 	case err != nil:
@@ -401,7 +401,7 @@ func (s *Store) Destroy(ctx context.Context, row journal.Credential) error {
 	case v.destroyed, v.number == 0: // or the server has removed it
 		return nil
 	}
-	if err := s.mine(v, row.Shop, at); err != nil {
+	if err := s.checkOwner(v, row.Shop, at); err != nil {
 		return err
 	}
 	_, err = s.request(ctx, "destroy", at.destroy(), func(ctx context.Context) (*api.Secret, error) {
