@@ -133,7 +133,7 @@ func endLeases(now int64, gone []int64) (list []step) {
 		list = append(list, step{q.Postgres(), []any{now, gone}})
 	}
 	return append(list,
-		step{pulsesBuried, []any{now, gone}},
+		step{pulsesEnded, []any{now, gone}},
 		step{pulsesPrune, []any{now - remembered.Microseconds()}},
 		step{"DELETE FROM replica WHERE id = ANY($1)", []any{gone}})
 }

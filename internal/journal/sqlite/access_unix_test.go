@@ -112,7 +112,7 @@ func TestAVolumeOfAGroup(t *testing.T) {
 }
 
 // A journal that belongs to another user is told as such.
-func TestAnothersJournal(t *testing.T) {
+func TestJournalOfAnotherUser(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j.db")
 	if err := closing(Open(t.Context(), options(path))); err != nil {
 		t.Fatal(err)
