@@ -151,26 +151,35 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 			return err
 		}
 	}
-	var conns kafka.ConnTracker // of the group
-	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
+	group, leave, err := c.join(assignor{ProtocolName(c.config.Inbox), &c.topicsMissing})
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return c.consume(ctx, group, fail)
+}
+
+// join begins to join the group under the assignor's protocol. The caller leaves it.
+func (c *Consumer) join(under assignor) (group *kafkago.ConsumerGroup, leave func(), err error) {
+	conns := new(kafka.ConnTracker)
+	group, err = kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
-		Dialer:         c.groupDialer(&conns),
-		GroupBalancers: []kafkago.GroupBalancer{assignor{ProtocolName(c.config.Inbox), &c.topicsMissing}},
+		Dialer:         c.groupDialer(conns),
+		GroupBalancers: []kafkago.GroupBalancer{under},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafkago.FirstOffset,
 	})
 	if err != nil {
-		return fmt.Errorf("consumer: %w", err)
+		return nil, nil, fmt.Errorf("consumer: %w", err)
 	}
-	defer func() {
+	return group, func() {
 		// A join can wait for other members for half a minute. Closing its connections
 		// ends it.
 		cut := time.AfterFunc(c.config.ShutdownTimeout+2*time.Second, conns.CloseAll)
 		defer cut.Stop()
 		_ = group.Close()
 		conns.CloseAll()
-	}()
-	return c.consume(ctx, group, fail)
+	}, nil
 }
 
 // brokerRetryFactor times ConnectTimeout is how long a start continues after brokers

@@ -69,24 +69,12 @@ func (c *Consumer) RunExclusive(ctx context.Context, more []string, work func(co
 	if err != nil {
 		return err
 	}
-	var conns kafka.ConnTracker
 	var incomplete atomic.Bool
-	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
-		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
-		Dialer:         c.groupDialer(&conns),
-		GroupBalancers: []kafkago.GroupBalancer{assignor{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete}},
-		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
-		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafkago.FirstOffset,
-	})
+	group, leave, err := c.join(assignor{"invoicebox-worker-recovery-" + uuid.NewString(), &incomplete})
 	if err != nil {
-		return fmt.Errorf("consumer: %w", err)
+		return err
 	}
-	defer func() {
-		cut := time.AfterFunc(c.config.ShutdownTimeout+2*time.Second, conns.CloseAll)
-		defer cut.Stop()
-		_ = group.Close()
-		conns.CloseAll()
-	}()
+	defer leave()
 	var joining joinErrors
 	for {
 		generation, err := group.Next(ctx)
