@@ -237,18 +237,11 @@ type KeyHolder struct {
 
 // KeyHolders lists the running workers.
 func KeyHolders(ctx context.Context, j journal.Journal) (list []KeyHolder, err error) {
-	reports, err := j.WorkerReports(ctx)
+	reports, _, err := reportsOfRunning(ctx, j)
 	if err != nil {
 		return nil, err
 	}
-	room, err := j.Capacity(ctx)
-	if err != nil {
-		room.Free = -1
-	}
 	for _, r := range reports {
-		if r.Age > reportFresh && !cannotReport(r, room) {
-			continue
-		}
 		h, f := KeyHolder{Owner: r.Owner}, workerFacts{}
 		_ = json.Unmarshal(r.Facts, &f) // the report of another version may have no keys
 		for _, k := range f.Keys {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,18 +158,11 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 	for _, a := range accounts {
 		s.accounts[a.Name] = a
 	}
-	reports, err := j.WorkerReports(ctx)
+	reports, room, err := reportsOfRunning(ctx, j)
 	if err != nil {
 		return nil, err
 	}
-	room, err := j.Capacity(ctx)
-	if err != nil {
-		room.Free = -1
-	}
 	for _, r := range reports {
-		if r.Age > reportFresh && !cannotReport(r, room) {
-			continue
-		}
 		s.running = true
 		var f workerFacts
 		if json.Unmarshal(r.Facts, &f) != nil {
@@ -198,6 +192,20 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 		s.disk = fmt.Sprintf("%s are free on the journal's disk: calls stop below %s (--journal-reserve); free some space", formatBytes(room.Free), formatBytes(s.reserve))
 	}
 	return s, nil
+}
+
+// reportsOfRunning reads the reports of the workers that run, the newest first, and the
+// free space, which is -1 if it is unknown.
+func reportsOfRunning(ctx context.Context, j journal.Journal) ([]journal.WorkerReport, journal.Capacity, error) {
+	reports, err := j.WorkerReports(ctx)
+	if err != nil {
+		return nil, journal.Capacity{}, err
+	}
+	room, err := j.Capacity(ctx)
+	if err != nil {
+		room.Free = -1
+	}
+	return slices.DeleteFunc(reports, func(r journal.WorkerReport) bool { return r.Age > reportFresh && !cannotReport(r, room) }), room, nil
 }
 
 // cannotReport reports whether an old report may be of a running worker that cannot
