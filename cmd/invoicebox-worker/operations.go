@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"invoicebox-worker/internal/app"
 	"invoicebox-worker/internal/journal"
 	"invoicebox-worker/internal/onboarding"
@@ -117,6 +119,15 @@ type operationsShow struct {
 	ID string `arg:"" name:"id" help:"The operation's id, as listed and as the events' operationid."`
 }
 
+// operation reads an operation that the command line names.
+func (s *settings) operation(ctx context.Context, j journal.Journal, id uuid.UUID) (journal.OperationDetail, error) {
+	d, err := j.Operation(ctx, id)
+	if errors.Is(err, journal.ErrNotFound) {
+		return d, fmt.Errorf("there is no operation %s in %s", id, s.JournalURL)
+	}
+	return d, err
+}
+
 // Run shows one operation.
 func (c *operationsShow) Run(ctx context.Context, s *settings, env environment) error {
 	id, err := operationID(c.ID)
@@ -124,10 +135,7 @@ func (c *operationsShow) Run(ctx context.Context, s *settings, env environment) 
 		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		d, err := j.Operation(ctx, id)
-		if errors.Is(err, journal.ErrNotFound) {
-			return fmt.Errorf("there is no operation %s in %s", id, s.JournalURL)
-		}
+		d, err := s.operation(ctx, j, id)
 		if err != nil {
 			return err
 		}

@@ -109,10 +109,7 @@ func (c *operationAction) submitAction(
 		return err
 	}
 	return withJournal(ctx, s, env, func(j journal.Journal) error {
-		d, err := j.Operation(ctx, id)
-		if errors.Is(err, journal.ErrNotFound) {
-			return fmt.Errorf("there is no operation %s in %s", id, s.JournalURL)
-		}
+		d, err := s.operation(ctx, j, id)
 		if err != nil {
 			return err
 		}
