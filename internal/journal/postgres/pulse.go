@@ -36,7 +36,7 @@ const (
 	// The greater one, because a commit that timed out may be made after later ones.
 	pulseInterval = "UPDATE pulse SET n = greatest(n, $2), at = $3, ended = NULL, synchronous = " + synchronousSQL + " WHERE process = $1"
 	pulseEnd      = "UPDATE pulse SET ended = $2 WHERE process = $1"
-	pulsesEnded  = "UPDATE pulse SET ended = $1 WHERE replica = ANY($2) AND ended IS NULL"
+	pulsesEnded   = "UPDATE pulse SET ended = $1 WHERE replica = ANY($2) AND ended IS NULL"
 	pulsesPrune   = "DELETE FROM pulse WHERE ended < $1 AND missing = 0"
 	// The age of a copy is unknown. A standby that took over has every commit that had to
 	// wait for it.
