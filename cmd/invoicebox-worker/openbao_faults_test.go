@@ -40,8 +40,12 @@ func vaultFaults(elsewhere string) []vaultFault {
 		{"denied", status(403)},
 		{"absent", status(404)},
 		{"server-error", status(500)},
-		{"gateway", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>bad gateway</html>", 502) }},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, 307) }},
+		{"gateway", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "<html>bad gateway</html>", http.StatusBadGateway)
+		}},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect)
+		}},
 		{"cut", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
 		{"slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
 	}
