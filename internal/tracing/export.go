@@ -239,7 +239,7 @@ func newClient(endpoint string) (otlptrace.Client, error) {
 	), nil
 }
 
-// ErrSettings: [Start] refuses the settings.
+// ErrSettings reports that [Start] refuses the settings.
 var ErrSettings = errors.New("tracing")
 
 // Probe sends a request without spans. It returns what is wrong, in words that contain no
