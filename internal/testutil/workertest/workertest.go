@@ -44,7 +44,8 @@ type Process struct {
 // stopped at the end of the test.
 func Start(t testing.TB, address, program string, environment []string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, cmd: exec.CommandContext(context.Background(), program, append([]string{"run", "--listen", address}, args...)...)}
+	cmd := exec.CommandContext(context.Background(), program, append([]string{"run", "--listen", address}, args...)...) // #nosec G204 -- the program under test
+	p := &Process{t: t, cmd: cmd}
 	p.cmd.Env = append(os.Environ(), environment...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
@@ -76,18 +77,19 @@ func (p *Process) Stop() {
 // awaitReady polls, because the worker is another process.
 func (p *Process) awaitReady(url string) {
 	p.t.Helper()
+	client := &http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, http.NoBody)
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		resp, err := http.DefaultClient.Do(req)
-		if err == nil {
-			_ = resp.Body.Close()
+		resp, err := client.Do(req)
+		if err != nil {
+			continue
 		}
-		cancel()
-		if err == nil && resp.StatusCode == http.StatusOK {
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
 			return
 		}
 	}
