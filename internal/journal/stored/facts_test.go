@@ -1,0 +1,25 @@
+package stored
+
+import (
+	"math"
+	"strings"
+	"testing"
+)
+
+// A damaged number is an error and not an absent one: a history that is taken for none
+// would give out permits at once.
+func TestNumbers(t *testing.T) {
+	for _, n := range []int64{0, 1, -1, math.MaxInt64, math.MinInt64} {
+		if got, err := UnpackNumber("history", PackNumber(n)); err != nil || got != n {
+			t.Errorf("%d: %d, %v", n, got, err)
+		}
+	}
+	if got, err := UnpackNumber("history", nil); err != nil || got != 0 {
+		t.Errorf("absent: %d, %v", got, err)
+	}
+	for _, value := range []string{"", "x", "1 ", "9223372036854775808"} {
+		if _, err := UnpackNumber("history", []byte(value)); err == nil || !strings.Contains(err.Error(), `"history"`) {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
