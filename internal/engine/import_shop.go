@@ -45,7 +45,7 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 	s, span := e.startRoot(s, i.Act, shop.Account, shop.Shop, tracing.Event{})
 	defer span.End()
 	finish := func(r onboarding.Result) {
-		why := e.destroyLeft(s, i, entries, since, onboarding.NewActionError(r, ""))
+		why := e.destroyUncommitted(s, i, entries, since, onboarding.NewActionError(r, ""))
 		if why == nil {
 			return
 		}
@@ -182,7 +182,7 @@ func (e *Engine) tryImport(
 	now := time.Now()
 	event := e.out.Activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, now, now)
 	if !onboarding.Publishable(event) {
-		entries.setLeft(i.ID, &prepared.Row)
+		entries.setUncommitted(i.ID, &prepared.Row)
 		return 0, onboarding.ResultInvalid, nil
 	}
 	end := endImport(i, op.Shop, onboarding.NewActionError(onboarding.ResultImported, ""))
@@ -195,10 +195,10 @@ func (e *Engine) tryImport(
 	next, err = e.journal.ImportShop(s.writes, in)
 	switch {
 	case errors.Is(err, journal.ErrMerchantConflict):
-		entries.setLeft(i.ID, &prepared.Row)
+		entries.setUncommitted(i.ID, &prepared.Row)
 		return 0, onboarding.ResultMerchantConflict, nil
 	case errors.Is(err, journal.ErrStale):
-		entries.setLeft(i.ID, &prepared.Row) // the next try destroys it, if it is refused
+		entries.setUncommitted(i.ID, &prepared.Row) // a refusal destroys it
 	}
 	return next, onboarding.ResultImported, err
 }

@@ -68,7 +68,7 @@ func TestImportShop_RefusedLeavesNoSecret(t *testing.T) {
 
 // The secret of a refused import cannot be destroyed: the import ends all the same, and its
 // result and the audit name the secret.
-func TestImportShop_SecretLeft(t *testing.T) {
+func TestImportShop_SecretNotDestroyed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newHarness(t, good)
 		bao := b.withOpenBao()
@@ -79,7 +79,7 @@ func TestImportShop_SecretLeft(t *testing.T) {
 		began := time.Now()
 		i := b.imports("shop-1", "m-code-9", "token-1")
 		b.until(time.Hour, "ended", func() bool { return b.j.intent(i).State != journal.IntentWaiting })
-		got := b.ended(i, onboarding.ResultSecretLeft)
+		got := b.ended(i, onboarding.ResultSecretNotDestroyed)
 		const ref = "ref+openbao://secret/invoicebox/default/shop-1?version=1"
 		if !strings.Contains(got.Detail, "The action was refused: The merchant id is another shop's") || !strings.Contains(got.Detail, ref) {
 			t.Errorf("the result is %s", got.Detail)

@@ -172,7 +172,7 @@ func (e *Engine) tryMove(s phases, i journal.PendingIntent, store string, shop j
 		},
 	})
 	if errors.Is(err, journal.ErrStale) && !e.discardCopy(s, c, prepared.Row) {
-		return onboarding.MoveCopyLeft, nil
+		return onboarding.MoveCopyNotDestroyed, nil
 	}
 	return onboarding.MoveFree, err
 }
@@ -188,7 +188,7 @@ func (e *Engine) discardCopy(s phases, of journal.CurrentCredential, copied jour
 		err = e.discard(s, copied)
 	}
 	if err != nil {
-		e.log.Error("the copy of a secret that was not moved is not destroyed", "account", copied.Shop.Account, "shop", copied.Shop.Shop, "ref", copied.Reference, "err", err)
+		e.log.Error("cannot destroy the copy of a secret that was not moved", "account", copied.Shop.Account, "shop", copied.Shop.Shop, "ref", copied.Reference, "err", err)
 	}
 	return err == nil
 }

@@ -114,8 +114,8 @@ func (e *Engine) actOnOperation(s phases, acc *account, i journal.PendingIntent,
 	}
 	op := i.Target.ClaimedOperation
 	if why := onboarding.CheckAction(onboarding.Action(i.Act), op.Kind, op.State, onboarding.Reason(op.Reason), op.Doubt); why != nil {
-		if left := entries.left(i.ID); left != nil {
-			why = why.SecretLeft(left.Reference)
+		if uncommitted := entries.uncommitted(i.ID); uncommitted != nil {
+			why = why.SecretNotDestroyed(uncommitted.Reference)
 		}
 		return e.refuse(s, i, why)
 	}
@@ -163,8 +163,8 @@ func (e *Engine) transitionOf(i journal.PendingIntent, row onboarding.ActionRule
 	}
 }
 
-// commit makes the intent's transition. It returns only the errors by which the journal
-// has refused it. Of these it has handled ErrStale, as it has handled all others.
+// commit makes the intent's transition. It returns an error only if the journal refused the
+// transition. It has already reported ErrStale and every error that it does not return.
 func (e *Engine) commit(s phases, i journal.PendingIntent, tr journal.Transition) (ended bool, err error) {
 	if !onboarding.Permitted(tr.From, tr.To) {
 		panic(fmt.Sprintf("engine: no edge from %v to %v", tr.From, tr.To))

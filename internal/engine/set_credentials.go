@@ -65,15 +65,16 @@ type tokenEntry struct {
 	since time.Time // of the first check; zero before it
 	next  time.Time // of the next
 	tries int
-	// left is a secret that was stored for the action. The journal has refused to commit
-	// it, and it is not destroyed.
-	left *journal.Credential
+	// uncommitted is a secret in the credential store that the journal refused to commit.
+	// It must be destroyed.
+	uncommitted *journal.Credential
 }
 
 func newTokenEntries() *tokenEntries { return &tokenEntries{list: make(map[int64]*tokenEntry)} }
 
-// skip returns the intents that begin would refuse now, and their queues. They need not be
-// read: when as many wait as can, a read takes tens of milliseconds.
+// skip returns the intents that begin would refuse now, and their queues. Skipping them
+// keeps the read cheap: a read of the maximum number of waiting intents takes tens of
+// milliseconds.
 func (e *tokenEntries) skip(now time.Time) (ids []int64, queues map[string]bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -148,20 +149,20 @@ func (e *tokenEntries) end(id int64, now time.Time) {
 	x.tries++
 }
 
-// left is the secret of an action that is not destroyed; nil for none.
-func (e *tokenEntries) left(id int64) *journal.Credential {
+// uncommitted returns the secret of an action that must be destroyed, or nil.
+func (e *tokenEntries) uncommitted(id int64) *journal.Credential {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if x := e.list[id]; x != nil {
-		return x.left
+		return x.uncommitted
 	}
 	return nil
 }
 
-func (e *tokenEntries) setLeft(id int64, c *journal.Credential) {
+func (e *tokenEntries) setUncommitted(id int64, c *journal.Credential) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.list[id].left = c
+	e.list[id].uncommitted = c
 }
 
 // setCredentials handles merchant id and token as a received response. It checks the
@@ -180,7 +181,7 @@ func (e *Engine) setCredentials(s phases, acc *account, i journal.PendingIntent,
 
 func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.PendingIntent, row onboarding.ActionRule, entries *tokenEntries, since time.Time) {
 	refuse := func(why *onboarding.ActionError) {
-		if why = e.destroyLeft(s, i, entries, since, why); why != nil {
+		if why = e.destroyUncommitted(s, i, entries, since, why); why != nil {
 			e.refuse(s, i, why)
 		}
 	}
@@ -222,7 +223,7 @@ func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.Pending
 	}
 	ended, err := e.commit(s, i, *tr)
 	if err != nil {
-		entries.setLeft(i.ID, tr.Credential)
+		entries.setUncommitted(i.ID, tr.Credential)
 	}
 	switch {
 	case ended && row.Action == onboarding.ActionReread:
@@ -233,7 +234,7 @@ func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.Pending
 	case errors.Is(err, journal.ErrStale):
 		// The operation may not permit the action any more.
 		if e.discard(s, *tr.Credential) == nil {
-			entries.setLeft(i.ID, nil)
+			entries.setUncommitted(i.ID, nil)
 		}
 	case err != nil:
 		e.actionFailed(i, fmt.Errorf("%w: %w", journal.ErrStale, err))
@@ -245,24 +246,24 @@ func (e *Engine) overdue(s phases, since time.Time) bool {
 	return !s.draining() && time.Since(since) >= e.cfg.VerifyFor
 }
 
-// destroyLeft destroys what an action has stored before it is refused. The error is that
-// of the refusal, and says so if the secret is still in the store; nil: retried later.
-func (e *Engine) destroyLeft(s phases, i journal.PendingIntent, entries *tokenEntries, since time.Time, why *onboarding.ActionError) *onboarding.ActionError {
-	left := entries.left(i.ID)
-	if left == nil {
+// destroyUncommitted destroys the secret that a refused action stored. It returns the error
+// to refuse with, which names a secret that could not be destroyed, or nil to retry later.
+func (e *Engine) destroyUncommitted(s phases, i journal.PendingIntent, entries *tokenEntries, since time.Time, why *onboarding.ActionError) *onboarding.ActionError {
+	uncommitted := entries.uncommitted(i.ID)
+	if uncommitted == nil {
 		return why
 	}
-	err := e.discard(s, *left)
+	err := e.discard(s, *uncommitted)
 	switch {
 	case err == nil:
-		entries.setLeft(i.ID, nil)
+		entries.setUncommitted(i.ID, nil)
 		return why
 	case !e.overdue(s, since):
-		e.log.Error("cannot destroy the secret of a refused action; trying again", "intent", i.UUID.String(), "ref", left.Reference, "err", err)
+		e.log.Error("cannot destroy the secret of a refused action; trying again", "intent", i.UUID.String(), "ref", uncommitted.Reference, "err", err)
 		return nil
 	}
-	e.log.Error("the secret of a refused action is not destroyed and stays in the credential store", "intent", i.UUID.String(), "ref", left.Reference, "err", err)
-	return why.SecretLeft(left.Reference)
+	e.log.Error("cannot destroy the secret of a refused action; it stays in the credential store", "intent", i.UUID.String(), "ref", uncommitted.Reference, "err", err)
+	return why.SecretNotDestroyed(uncommitted.Reference)
 }
 
 // discard destroys a secret that was stored for an action and that the journal has refused.
@@ -320,7 +321,7 @@ func (e *Engine) isOwnToken(token secret.String) bool {
 }
 
 // credentialsTransition returns the transition by which an entered token becomes the
-// shop's; nil if it must be made again.
+// shop's; nil if the action must be retried.
 func (e *Engine) credentialsTransition(
 	s phases, i journal.PendingIntent, row onboarding.ActionRule, entries *tokenEntries, op journal.ClaimedOperation, act invoicebox.Activation, x invoicebox.Exchange,
 ) (*journal.Transition, *onboarding.ActionError) {
@@ -339,7 +340,7 @@ func (e *Engine) credentialsTransition(
 	}
 	event := e.out.Activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
 	if !onboarding.Publishable(event) {
-		entries.setLeft(i.ID, &prepared.Row)
+		entries.setUncommitted(i.ID, &prepared.Row)
 		return nil, onboarding.NewActionError(onboarding.ResultInvalid, "")
 	}
 	tr := e.transitionOf(i, row)

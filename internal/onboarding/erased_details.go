@@ -17,7 +17,7 @@ type ErasedDetails struct {
 	kept    int64          // the first entry without its detail whose act an erasure never erases
 }
 
-// Add notes an entry.
+// Add records an entry.
 func (d *ErasedDetails) Add(e journal.AuditEntry) {
 	if e.Act == DetailsErased {
 		for _, number := range journal.ParseNumbers(e.Detail) {

@@ -133,22 +133,22 @@ const (
 
 // Results of intents that were refused: nothing was changed.
 const (
-	ResultMovedOn          Result = "moved_on"
-	ResultNotSafe          Result = "not_safe"
-	ResultTokenRefused     Result = "token_refused"
-	ResultTokenUnanswered  Result = "token_unanswered"
-	ResultMerchantConflict Result = "merchant_conflict"
-	ResultStoreConflict    Result = "store_conflict"
-	ResultStoreUnavailable Result = "store_unavailable"
-	ResultSecretLeft       Result = "secret_not_destroyed"
-	ResultOwnToken         Result = "own_token"
-	ResultUnreadable       Result = "unreadable"
-	ResultNotAuthentic     Result = "not_authentic"
-	ResultInvalid          Result = "invalid"
-	ResultStillUnreadable  Result = "still_unreadable"
-	ResultNotConfigured    Result = "not_configured"
-	ResultNotPaused        Result = "not_paused"
-	ResultTokenOpens       Result = "token_opens"
+	ResultMovedOn            Result = "moved_on"
+	ResultNotSafe            Result = "not_safe"
+	ResultTokenRefused       Result = "token_refused"
+	ResultTokenUnanswered    Result = "token_unanswered"
+	ResultMerchantConflict   Result = "merchant_conflict"
+	ResultStoreConflict      Result = "store_conflict"
+	ResultStoreUnavailable   Result = "store_unavailable"
+	ResultSecretNotDestroyed Result = "secret_not_destroyed"
+	ResultOwnToken           Result = "own_token"
+	ResultUnreadable         Result = "unreadable"
+	ResultNotAuthentic       Result = "not_authentic"
+	ResultInvalid            Result = "invalid"
+	ResultStillUnreadable    Result = "still_unreadable"
+	ResultNotConfigured      Result = "not_configured"
+	ResultNotPaused          Result = "not_paused"
+	ResultTokenOpens         Result = "token_opens"
 
 	ResultAccountTokenRefused Result = "account_token_refused"
 	ResultNotTheAPI           Result = "not_the_api"
@@ -191,8 +191,8 @@ var resultRows = []ResultRow{
 	{ResultTokenUnanswered, journal.IntentRefused, "Invoicebox did not say whether the token works. Ask again later."},
 	{ResultMerchantConflict, journal.IntentRefused, "The merchant id is another shop's, or not the one that this shop is known with."},
 	{ResultStoreConflict, journal.IntentRefused, "The credential store has a secret at the shop's path that this service did not write; the log names it."},
-	{ResultStoreUnavailable, journal.IntentRefused, "The credential store failed for as long as a token is checked; the log has the cause. If it took a write and its response was lost, the secret is at the shop's path. Ask again when the store is available."},
-	{ResultSecretLeft, journal.IntentRefused, "The secret that was stored for this action could not be destroyed and is still in the credential store"},
+	{ResultStoreUnavailable, journal.IntentRefused, "The credential store failed until the end of the token check; the log has the cause. A write whose response was lost may have stored the secret at the shop's path. Run the command again when the store is available."},
+	{ResultSecretNotDestroyed, journal.IntentRefused, "The secret that was stored for this action could not be destroyed and is still in the credential store"},
 	{ResultOwnToken, journal.IntentRefused, "This is the partner's own token, not the shop's."},
 	{ResultUnreadable, journal.IntentRefused, "The command used another keyset than the worker's. Give the command the worker's keyset-file."},
 	{ResultNotAuthentic, journal.IntentRefused, "No command with the worker's keyset wrote this: the row was inserted or edited in the database. Find out who can write the database; ask again by a command if it is still needed."},
@@ -228,7 +228,7 @@ var resultRows = []ResultRow{
 
 // tokenRefusals are the results of a token that is not taken: of an operation, or of an
 // import, which has none.
-var tokenRefusals = []Result{ResultTokenRefused, ResultTokenUnanswered, ResultMerchantConflict, ResultStoreConflict, ResultStoreUnavailable, ResultSecretLeft, ResultOwnToken}
+var tokenRefusals = []Result{ResultTokenRefused, ResultTokenUnanswered, ResultMerchantConflict, ResultStoreConflict, ResultStoreUnavailable, ResultSecretNotDestroyed, ResultOwnToken}
 
 // ResultOf returns the description of a result.
 func ResultOf(r Result) ResultRow {
@@ -244,7 +244,7 @@ func ResultOf(r Result) ResultRow {
 type ActionError struct {
 	Result  Result
 	Message string
-	Note    string // more for the audit than the result
+	Note    string // appended to the result in the audit entry
 }
 
 func (r *ActionError) Error() string { return r.Message }
@@ -259,12 +259,12 @@ func NewActionError(r Result, more string) *ActionError {
 	return &ActionError{Result: r, Message: words}
 }
 
-// SecretLeft is the error of an action that is refused after it has stored a secret, which
-// is still in the credential store.
-func (r *ActionError) SecretLeft(reference string) *ActionError {
+// SecretNotDestroyed is the error of an action that is refused after it has stored a
+// secret, which is still in the credential store.
+func (r *ActionError) SecretNotDestroyed(reference string) *ActionError {
 	return &ActionError{
-		Result: ResultSecretLeft, Note: string(r.Result) + ", " + reference,
-		Message: ResultOf(ResultSecretLeft).Text + ": " + reference + ". Destroy this version there. The action was refused: " + r.Message,
+		Result: ResultSecretNotDestroyed, Note: string(r.Result) + ", " + reference,
+		Message: ResultOf(ResultSecretNotDestroyed).Text + ": " + reference + ". Destroy this version there. The action was refused: " + r.Message,
 	}
 }
 
