@@ -27,8 +27,8 @@
 //	INVOICEBOX_TEST_SHOPS=2000   the flow, kills, SIGTERM and the example subscriber with so many
 //	                             shops, instead of 200 to 400
 //	INVOICEBOX_TEST_ALERTS=1     a real Prometheus and Alertmanager: every alert fires at its fault
-//	INVOICEBOX_TEST_ALERTS=1h    the same for an hour without faults, with the times of the rules:
-//	                             no alert fires
+//	INVOICEBOX_TEST_ALERTS=1h    two healthy workers for an hour, with the rules unchanged: no
+//	                             alert fires
 //	INVOICEBOX_TEST_PATRONI=1    three workers over PostgreSQL run by Patroni and etcd
 //	INVOICEBOX_CHAOS="shops=5000 duration=2h seed=1 replicas=3 journal=postgres"
 //	                             a large chaos; each word can be left out. -v prints the report

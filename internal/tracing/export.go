@@ -240,7 +240,7 @@ func newClient(endpoint string) (otlptrace.Client, error) {
 }
 
 // ErrSettings reports that [Start] refuses the settings.
-var ErrSettings = errors.New("tracing")
+var ErrSettings = errors.New("tracing settings")
 
 // Probe sends a request without spans. It returns what is wrong, in words that contain no
 // text of the collector.
