@@ -159,13 +159,13 @@ func (c *Consumer) run(ctx context.Context, fail func(error)) error {
 	return c.consume(ctx, group, fail)
 }
 
-// join begins to join the group under the assignor's protocol. The caller leaves it.
-func (c *Consumer) join(under assignor) (group *kafkago.ConsumerGroup, leave func(), err error) {
+// join starts to join the group with the assignor's protocol. The caller must call leave.
+func (c *Consumer) join(protocol assignor) (group *kafkago.ConsumerGroup, leave func(), err error) {
 	conns := new(kafka.ConnTracker)
 	group, err = kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: c.config.Group, Brokers: c.config.Kafka.Brokers(), Topics: c.config.Topics,
 		Dialer:         c.groupDialer(conns),
-		GroupBalancers: []kafkago.GroupBalancer{under},
+		GroupBalancers: []kafkago.GroupBalancer{protocol},
 		SessionTimeout: c.config.SessionTimeout, HeartbeatInterval: min(heartbeatEvery, c.config.SessionTimeout/5),
 		RebalanceTimeout: 30 * time.Second, JoinGroupBackoff: 500 * time.Millisecond, StartOffset: kafkago.FirstOffset,
 	})

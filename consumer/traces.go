@@ -17,8 +17,9 @@ import (
 // batch to the end of the transaction. It returns the first that is exported, if there is
 // one. The attributes are those of OpenTelemetry's conventions for Kafka.
 //
-// Known are the indexes of the events that the inbox had already. Theirs are not first spans: without a
-// traceparent, the first span of an event has an id that is derived from the event.
+// known holds the indexes, ascending, of the events that were already in the inbox. Their
+// spans are not first spans: without a traceparent, the first span of an event has an id
+// that is derived from the event.
 func (c *Config) traceIngested(topic string, partition int, events []journal.Event, known []int, began time.Time) (first trace.SpanContext) {
 	if !c.Tracer.Enabled() {
 		return first

@@ -66,7 +66,8 @@ func limit(n int) string {
 	return fmt.Sprint(n)
 }
 
-// workerLimit is a limit as a worker can be told: one that is never reached for none.
+// workerLimit returns the worker's setting for a limit; no limit becomes a number that is
+// never reached.
 func workerLimit(n int) int {
 	if n < 0 {
 		return 1_000_000

@@ -106,8 +106,8 @@ func TestRunbookOfKeys(t *testing.T) {
 	}
 }
 
-// A drill is what a restore is tried with: an empty broker whose topics have the names of
-// the real ones, and a simulator.
+// A drill is the environment of a trial restore: an empty broker whose topics have the names
+// of the real ones, and a simulator.
 type drill struct {
 	*rig
 	box    *sandbox.Sandbox
@@ -148,7 +148,7 @@ func newDrill(r *rig) *drill {
 	return d
 }
 
-// perform does what a command that is no command of the worker, or that does not end, does.
+// perform simulates a command that is not the worker's or that does not end.
 func (d *drill) perform(words []string) {
 	d.t.Helper()
 	switch words[0] {

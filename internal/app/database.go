@@ -219,7 +219,7 @@ type nextStep struct {
 
 const fileRights = "the user of this process must be able to write the file and its folder"
 
-// nextSteps are those that do not depend on why a journal is opened.
+// nextSteps apply whatever the journal is opened for.
 var nextSteps = []nextStep{
 	{postgres.ErrPooled, "give the server's own address, or a pool in session mode (in PgBouncer pool_mode=session for this database)"},
 	{postgres.ErrReadOnly, "free some space on the server's disk, or have the administrator reset the setting"},
@@ -249,7 +249,7 @@ func (d database) explain(err error) error {
 }
 
 // explainOpening adds the next step to an error of opening the journal that a setting
-// names: the first of steps or of nextSteps for it, or else the last argument.
+// names. It searches steps, then nextSteps; otherwise is the default.
 func explainOpening(setting, value string, err error, steps []nextStep, otherwise string) error {
 	wrong := &config.Error{Setting: setting, Value: value, Want: err.Error()}
 	if e, ok := errors.AsType[*postgres.URLError](err); ok {

@@ -158,7 +158,7 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 	for _, a := range accounts {
 		s.accounts[a.Name] = a
 	}
-	reports, room, err := reportsOfRunning(ctx, j)
+	reports, capacity, err := reportsOfRunning(ctx, j)
 	if err != nil {
 		return nil, err
 	}
@@ -188,8 +188,8 @@ func ReadSituation(ctx context.Context, j journal.Journal) (*Situation, error) {
 			s.statuses[a.Account] = known
 		}
 	}
-	if s.running && room.Free >= 0 && room.Free < s.reserve {
-		s.disk = fmt.Sprintf("%s are free on the journal's disk: calls stop below %s (--journal-reserve); free some space", formatBytes(room.Free), formatBytes(s.reserve))
+	if s.running && capacity.Free >= 0 && capacity.Free < s.reserve {
+		s.disk = fmt.Sprintf("%s are free on the journal's disk: calls stop below %s (--journal-reserve); free some space", formatBytes(capacity.Free), formatBytes(s.reserve))
 	}
 	return s, nil
 }
@@ -201,18 +201,18 @@ func reportsOfRunning(ctx context.Context, j journal.Journal) ([]journal.WorkerR
 	if err != nil {
 		return nil, journal.Capacity{}, err
 	}
-	room, err := j.Capacity(ctx)
+	capacity, err := j.Capacity(ctx)
 	if err != nil {
-		room.Free = -1
+		capacity.Free = -1
 	}
-	return slices.DeleteFunc(reports, func(r journal.WorkerReport) bool { return r.Age > reportFresh && !cannotReport(r, room) }), room, nil
+	return slices.DeleteFunc(reports, func(r journal.WorkerReport) bool { return r.Age > reportFresh && !cannotReport(r, capacity) }), capacity, nil
 }
 
 // cannotReport reports whether an old report may be of a running worker that cannot
 // write a new one. A worker that stopped has deleted its report.
-func cannotReport(r journal.WorkerReport, room journal.Capacity) bool {
+func cannotReport(r journal.WorkerReport, capacity journal.Capacity) bool {
 	var f workerFacts
-	return json.Unmarshal(r.Facts, &f) == nil && room.Free >= 0 && room.Free < f.CallsReserve
+	return json.Unmarshal(r.Facts, &f) == nil && capacity.Free >= 0 && capacity.Free < f.CallsReserve
 }
 
 // Running reports whether a worker runs with the journal.

@@ -41,7 +41,7 @@ func BenchmarkRestart(b *testing.B) {
 	}
 }
 
-// restart brings so many operations into the journal, of which one can be called, and returns
+// restart fills the journal with open operations, one of which can be called, and returns
 // how many seconds the second worker took to be ready.
 func (r *rig) restart(b *testing.B, open int) float64 {
 	b.Helper()

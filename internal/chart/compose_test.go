@@ -23,10 +23,9 @@ import (
 
 const composeFolder = "../../deploy/compose"
 
-// The compose files are valid by the schema of Compose. Who waits for a healthy service waits
-// for one that has a health check, a published port is one that a program of its network
-// listens on, and the programs accept their commands and settings with the secrets that
-// prepare.sh makes. No container is started.
+// The compose files match the schema of Compose. A service that others await as healthy has a
+// health check. A published port is one on which a program listens. The programs accept their
+// commands, settings and secrets. No container is started.
 func TestCompose(t *testing.T) {
 	programs := build(t)
 	secrets := prepare(t, programs)
@@ -130,8 +129,8 @@ func build(t *testing.T) string {
 	return dir
 }
 
-// prepare runs a copy of prepare.sh, and returns the folder with the secrets. What it does
-// with "go run" the built program does.
+// prepare runs a copy of prepare.sh and returns the folder with the secrets. A script named
+// go runs the built program.
 func prepare(t *testing.T, programs string) string {
 	t.Helper()
 	root := t.TempDir()

@@ -103,7 +103,7 @@ func (b LetterBounds) Fits(kept *LetterBounds, sealed []byte) bool {
 // Ingested counts what the events of a batch led to.
 type Ingested struct {
 	Accepted, Repeated, Reused int
-	Known                      []int // the indexes of the repeated and reused events, rising
+	Known                      []int // the indexes of the repeated and reused events, ascending
 	// Unkept counts the dead letters without their record, because of the batch's bounds.
 	Unkept int
 }

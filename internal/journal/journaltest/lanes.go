@@ -76,7 +76,7 @@ var lanes = []part{
 			}
 		}
 	}},
-	// Who comes back to a lane that is taken queues up.
+	// An operation that returns to a taken lane is queued.
 	{"LaneTaken", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Attempt: id, End: f.answered(500)})

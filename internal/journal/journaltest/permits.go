@@ -182,7 +182,7 @@ var permits = []part{
 		f.crash()
 		f.free(p, 0, 160*time.Second)
 	}},
-	// A step that fails gives them back.
+	// A failed step returns its permits.
 	{"FailedStep", func(f *fixture) {
 		p := narrow(3)
 		f.ingest(f.code("s", "e1", "1"))
@@ -193,7 +193,7 @@ var permits = []part{
 		want(f.T, err, journal.ErrStale)
 		f.free(p, 3, 0)
 	}},
-	// A restart knows them.
+	// Attempts count after a restart.
 	{"Restart", func(f *fixture) {
 		p := narrow(5)
 		answered, lost, unsent, open := f.mustCheck(p), f.mustCheck(p), f.mustCheck(p), f.mustCheck(p)
@@ -216,7 +216,7 @@ var permits = []part{
 		f.ok(f.j.EndAttempt(f.ctx, open, *f.answered(200)))
 		f.free(p, 0, 30*time.Second) // an end that comes late is an end
 	}},
-	// One that ended late is known to a restart.
+	// An attempt that ended late counts after a restart.
 	{"LateEndAfterRestart", func(f *fixture) {
 		p := narrow(1)
 		id := f.mustCheck(p)

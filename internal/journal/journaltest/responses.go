@@ -7,7 +7,7 @@ import (
 )
 
 var responses = []part{
-	// In sending it is the caller's.
+	// A response in state sending leaves the claim with its worker.
 	{"HeldWhileSending", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
@@ -26,7 +26,7 @@ var responses = []part{
 		}
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done})
 	}},
-	// A check begins with it if it is the caller's and a permit is left.
+	// The check begins with the response if the claim is the caller's and a permit is left.
 	{"CheckBegins", func(f *fixture) {
 		p := journal.Permit{RateLimit: "checks", Limit: 1, Window: 30 * time.Second, Slack: time.Minute}
 		c := journal.Check{Account: account, SendBy: 5 * time.Second, Deadline: 10 * time.Second, Permits: []journal.Permit{p}}
@@ -88,7 +88,7 @@ var responses = []part{
 		f.free(p, 1, 0)
 		want(f.T, f.j.EndAttempt(f.ctx, check-100, *f.answered(200)), journal.ErrNotFound)
 	}},
-	// When its holder is gone it is anybody's.
+	// When the holder's lease has ended, another worker can claim the operation.
 	{"HolderGone", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
@@ -101,7 +101,7 @@ var responses = []part{
 		}
 		want(f.T, f.j.Apply(f.ctx, journal.Transition{Ref: o.Ref, From: journal.Received, To: journal.Done}), journal.ErrStale)
 	}},
-	// After unknown it goes on as received.
+	// A response in state unknown makes the operation received.
 	{"AfterUnknown", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.clock.advance(2 * time.Minute)
@@ -123,7 +123,7 @@ var responses = []part{
 			f.Fatalf("claimed %+v", got)
 		}
 	}},
-	// After attention for want of an answer it goes on as received.
+	// A response in attention without one makes the operation received.
 	{"AfterAttentionWithoutResponse", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Sending, To: journal.Attention, Reason: "outcome_unknown", Doubt: true})
@@ -139,7 +139,7 @@ var responses = []part{
 			f.Fatalf("claimed %+v", got)
 		}
 	}},
-	// After attention over an answer it is kept beside.
+	// A response in attention with one is stored as late; the state stays.
 	{"AfterAttentionWithResponse", func(f *fixture) {
 		first, firstID := f.sending(f.code("s", "e1", "1"))
 		f.apply(journal.Transition{Ref: first.Ref, From: journal.Sending, To: journal.Planned, Doubt: true})
@@ -156,13 +156,14 @@ var responses = []part{
 			f.Fatalf("claimed %+v", got)
 		}
 	}},
-	// Before an answer it goes on as received, and nothing more is sent.
+	// A response to an earlier attempt makes the operation received; no further request is
+	// sent.
 	{"BeforeResponse", testReceiptBeforeAnAnswer},
-	// It holds the lane until nothing of another request can be on its way.
+	// The operation holds the lane until no other request of it can arrive.
 	{"HoldsLane", testReceiptBesideARequest},
-	// After its end it is compared.
+	// A response after the operation's end is compared.
 	{"AfterEnd", testReceiptAfterTheEnd},
-	// Beside an answer it is compared at the end.
+	// A second response is compared at the operation's end.
 	{"BesideResponse", func(f *fixture) {
 		o := unknown(f, "s", "1")
 		f.apply(journal.Transition{Ref: o.Ref, From: journal.Unknown, To: journal.Planned})
@@ -188,9 +189,9 @@ var responses = []part{
 		f.apply(journal.Transition{Ref: done.Ref, From: journal.Done, To: journal.Done, Reason: "activated", Compared: true})
 		f.idle(journal.Activate, journal.Settle)
 	}},
-	// It is erased some time after its credentials were found to work.
+	// A response is erased some time after its credentials were verified.
 	{"ErasedAfterVerification", testEraseReceipts},
-	// It survives a crash before anybody reads it.
+	// A response survives a crash before it is parsed.
 	{"Crash", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		r := f.receipt(o, id, "answer")
@@ -206,7 +207,7 @@ var responses = []part{
 			f.Fatal(s, mine, err)
 		}
 	}},
-	// One that names nothing, or is not sealed, is refused.
+	// A response for an unknown attempt, or one that is not sealed, is refused.
 	{"InvalidResponse", func(f *fixture) {
 		o, id := f.sending(f.code("s", "e1", "1"))
 		bad := f.receipt(o, id, "answer")

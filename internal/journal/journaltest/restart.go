@@ -7,7 +7,7 @@ import (
 )
 
 var restart = []part{
-	// A journal stays itself.
+	// A reopened journal has the same identity.
 	{"Identity", func(f *fixture) {
 		id := f.j.Identity()
 		check, err := f.j.KeysetCheck(f.ctx)
@@ -68,7 +68,7 @@ var restart = []part{
 		}
 		f.claimed(journal.Activate, journal.Call)
 	}},
-	// A clock that went back hurries nothing and blocks nothing for long.
+	// A clock that is set back frees no permit early, and blocks none for long.
 	{"ClockSetBack", func(f *fixture) {
 		p := narrow(1)
 		id := f.mustCheck(p)

@@ -191,7 +191,7 @@ var restores = []part{
 	}},
 	// A recovery after pruning begins where the pruned events ended, and goes on above them.
 	{"RecoveryAfterPruning", testRecoverPruned},
-	// What people asked for before is ended where the recovery says so.
+	// Waiting operator actions end where the recovery says so.
 	{"EarlierActionsEnd", func(f *fixture) {
 		o := inAttention(f, "1")
 		entered := f.asked(o.UUID, "enter")

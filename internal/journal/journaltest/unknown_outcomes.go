@@ -53,7 +53,7 @@ var unknownOutcomes = []part{
 			f.Fatalf("tries are %+v", d.Tries)
 		}
 	}},
-	// When nothing can have left any more is told.
+	// ConnectionClosed is when nothing of the last attempt can leave any more.
 	{"QuietSince", testClosed},
 	// One that steps behind comes after all that is queued.
 	{"BehindQueued", func(f *fixture) {
@@ -162,7 +162,7 @@ var unknownOutcomes = []part{
 			f.wantState(o.UUID, journal.Attention)
 		}
 	}},
-	// An address that steps behind can still be cancelled by nobody.
+	// An address that steps behind still cannot be cancelled.
 	{"UncancellableWhenBehind", func(f *fixture) {
 		f.ingest(f.address("s", "e1", "a@x.test"))
 		o := f.claimed(journal.Invite, journal.Call)

@@ -10,8 +10,8 @@ import (
 	"invoicebox-worker/internal/journal/journaltest"
 )
 
-// A replica that begins is seen by the others only with its lock: one that looked
-// between the two would endDeadLeases it, and no longer know that it is at work.
+// A new replica becomes visible to the others only together with its lock. A replica that
+// looked in between would end its leases, although it is at work.
 func testSeenWithItsLock(b *bed) {
 	first := b.open()
 	conn, err := pgx.Connect(b.Context(), b.url)

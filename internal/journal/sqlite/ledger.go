@@ -86,8 +86,8 @@ func (l *ledger) take(id journal.AttemptID, from int64) {
 	l.open[id] = from
 }
 
-// removeUnmade removes an attempt that was not made.
-func (l *ledger) removeUnmade(id journal.AttemptID) {
+// removeOpen removes an attempt from those in flight.
+func (l *ledger) removeOpen(id journal.AttemptID) {
 	if from, ok := l.open[id]; ok {
 		delete(l.open, id)
 		l.remove(from)
@@ -97,7 +97,7 @@ func (l *ledger) removeUnmade(id journal.AttemptID) {
 // end replaces the upper bound of an attempt by its end. If counted is false, the attempt
 // does not count.
 func (l *ledger) end(id journal.AttemptID, from int64, counted bool) {
-	l.removeUnmade(id)
+	l.removeOpen(id)
 	if counted {
 		l.add(from)
 	}

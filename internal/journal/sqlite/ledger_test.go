@@ -65,7 +65,7 @@ func TestLedgerCountsAsBruteForce(t *testing.T) {
 				}
 				last := open[len(open)-1]
 				open = open[:len(open)-1]
-				l.removeUnmade(last)
+				l.removeOpen(last)
 				delete(brute, last)
 			},
 			"end": func(t *rapid.T) {

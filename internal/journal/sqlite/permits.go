@@ -85,7 +85,7 @@ func (t stepTx) TakePermits(a *rows.Attempt, ps []journal.Permit) ([]int64, erro
 	t.undo = append(t.undo, func() {
 		ls.mu.Lock()
 		for _, l := range taken {
-			l.removeUnmade(id)
+			l.removeOpen(id)
 		}
 		ls.mu.Unlock()
 	})

@@ -69,10 +69,10 @@ func readInt(ctx context.Context, j *Journal, q Query, args ...any) (n int64, er
 	return n, err
 }
 
-// wall converts a time of the database to one that is displayed.
+// displayTime converts a time of the database to one that is displayed.
 func displayTime(micros int64) time.Time { return time.UnixMicro(micros).UTC() }
 
-// displayTimeOrZero is wall for a column that may be NULL: the zero time for 0.
+// displayTimeOrZero is displayTime for a column that may be NULL: the zero time for 0.
 func displayTimeOrZero(micros int64) time.Time {
 	if micros == 0 {
 		return time.Time{}

@@ -137,7 +137,7 @@ func (j *Journal) Run(tx Tx, requests []*Request, errs []error) (err error) {
 	return nil
 }
 
-// aborted is the error of the database by which a transaction is lost.
+// aborted is the database error that aborts a transaction.
 type aborted struct{ error }
 
 // abort ends the transaction: Run recovers the panic, so that it never leaves this
@@ -158,7 +158,7 @@ func (u *Unit) load(asks ...Ask) {
 	}
 }
 
-// catchAbort is deferred by a function that uses a unit: it turns a [aborted] into the
+// catchAbort is deferred by a function that uses a unit: it turns an [aborted] into the
 // function's error.
 func catchAbort(err *error) {
 	switch p := recover().(type) {

@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// A damaged number is an error and not an absent one: a history that is taken for none
-// would give out permits at once.
+// A damaged number is an error. If it counted as absent, permits would be given out at once.
 func TestNumbers(t *testing.T) {
 	for _, n := range []int64{0, 1, -1, math.MaxInt64, math.MinInt64} {
 		if got, err := UnpackNumber("history", PackNumber(n)); err != nil || got != n {
