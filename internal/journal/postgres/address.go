@@ -164,8 +164,10 @@ func parse(address string) (*pgx.ConnConfig, error) {
 		return nil, &URLError{Words: "it cannot be read; it has to be of the form postgres://USER@HOST:PORT/DATABASE?PARAMETER=VALUE"}
 	}
 	// The parameters of prepared statements have known types, which a column needs. A pooler that
-	// needs another mode is refused in any mode: ErrPooled.
+	// needs another mode is refused in any mode: ErrPooled. The mode needs the driver's cache, which
+	// has 512 statements by default, and none if the URL says so.
 	c.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	c.StatementCacheCapacity = max(c.StatementCacheCapacity, 512)
 	weakest := verified
 	for _, host := range transports(c) {
 		if host.transport == fallsBack {

@@ -176,6 +176,9 @@ func fill(x *rows.Table, row any, r pgx.Rows) error {
 		case rows.Text:
 			x.SetStr(row, i, string(v))
 		case rows.Blob:
+			if fields[i].Format != pgtype.BinaryFormatCode {
+				return fmt.Errorf("%s.%s: a blob in format %d", x.Name, c.Name, fields[i].Format)
+			}
 			x.SetBytes(row, i, bytes.Clone(v))
 		case rows.Integer:
 			if fields[i].Format != pgtype.BinaryFormatCode || !setInteger(x, row, i, v) {

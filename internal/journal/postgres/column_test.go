@@ -47,7 +47,11 @@ func TestColumn(t *testing.T) {
 	// The second time the statements are prepared already.
 	for _, part := range [][]any{list[:1], list[1:]} {
 		var b pgx.Batch
-		b.Queue(statements.insert(x), arrays(x, part, x.Inserted())...)
+		var before []any
+		for _, r := range part {
+			before = append(before, &row{ID: r.(*row).ID, Number: 7, Text: "before", Blob: []byte("before")})
+		}
+		b.Queue(statements.insert(x), arrays(x, before, x.Inserted())...)
 		b.Queue(statements.update(x, x.Inserted()), arrays(x, part, x.Inserted())...)
 		growBuffer(conn, &b)
 		if err := conn.SendBatch(t.Context(), &b).Close(); err != nil {
