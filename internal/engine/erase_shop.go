@@ -12,18 +12,12 @@ import (
 // concurrently with the other actions, which do not wait until the database is
 // rewritten. If a step fails, all are repeated.
 func (e *Engine) eraseShop(s phases, i journal.PendingIntent, entries *tokenEntries) (ended bool) {
-	if _, ok := entries.begin(i, time.Now()); !ok {
-		return false
-	}
-	e.background(func() {
-		defer func() { entries.end(i.ID, time.Now()) }()
-		e.executeErase(s, i)
-	})
+	e.executeBeside(i, entries, func(time.Time) bool { return e.executeErase(s, i) })
 	return false
 }
 
 // eraseRows erases the rows of the shop. It ends the action if it refuses it.
-func (e *Engine) eraseRows(s phases, i journal.PendingIntent) (erased bool) {
+func (e *Engine) eraseRows(s phases, i journal.PendingIntent) (erased, ended bool) {
 	var refused *onboarding.ActionError
 	err := e.journal.ActOnShop(s.writes, journal.ShopAction{Shop: i.ShopID, Decide: func(x journal.ShopSituation) (change journal.ShopChange) {
 		change, refused = e.decideErase(i, x, time.Now())
@@ -32,21 +26,24 @@ func (e *Engine) eraseRows(s phases, i journal.PendingIntent) (erased bool) {
 	switch {
 	case err != nil:
 		e.actionFailed(i, err)
-		return false
+		return false, false
 	case refused != nil:
 		e.actionEnded(i, onboarding.EndAction(i.Intent, refused.Result, refused.Message, time.Now()))
-		return false
+		return false, true
 	}
-	return true
+	return true, false
 }
 
 // executeErase executes the remaining steps. The rows are erased once: later rows are not
 // part of the request, and must not delay the end of the action.
-func (e *Engine) executeErase(s phases, i journal.PendingIntent) {
-	if i.Result == "" && !e.eraseRows(s, i) {
-		return
+func (e *Engine) executeErase(s phases, i journal.PendingIntent) (ended bool) {
+	if i.Result == "" {
+		if erased, ended := e.eraseRows(s, i); !erased {
+			return ended
+		}
 	}
-	switch end, err := e.endErase(s, i); {
+	end, err := e.endErase(s, i)
+	switch {
 	case err == nil:
 		e.actionEnded(i, end)
 	case s.draining():
@@ -56,6 +53,7 @@ func (e *Engine) executeErase(s phases, i journal.PendingIntent) {
 	default:
 		e.actionFailed(i, err)
 	}
+	return err == nil
 }
 
 func (e *Engine) decideErase(i journal.PendingIntent, x journal.ShopSituation, now time.Time) (journal.ShopChange, *onboarding.ActionError) {

@@ -29,18 +29,11 @@ func (e *Engine) importShop(s phases, acc *account, i journal.PendingIntent, ent
 	if err != nil {
 		return e.refuseForged(s, i, err)
 	}
-	since, ok := entries.begin(i, time.Now())
-	if !ok {
-		return false
-	}
-	e.background(func() {
-		defer func() { entries.end(i.ID, time.Now()) }()
-		e.executeImport(s, acc, i, x, entries, since)
-	})
+	e.executeBeside(i, entries, func(since time.Time) bool { return e.executeImport(s, acc, i, x, entries, since) })
 	return false
 }
 
-func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, x Import, entries *tokenEntries, since time.Time) {
+func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, x Import, entries *tokenEntries, since time.Time) (ended bool) {
 	shop := journal.ShopKey{Account: i.Account, Shop: x.Shop}
 	s, span := e.startRoot(s, i.Act, shop.Account, shop.Shop, tracing.Event{})
 	defer span.End()
@@ -54,6 +47,7 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 			e.actionFailed(i, err)
 			return
 		}
+		ended = true
 		e.actionEnded(i, end)
 	}
 	storeFailed := func(err error) {
@@ -65,27 +59,27 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 	now := time.Now()
 	if ValidateEntered(i.MerchantID, x.Token) != nil {
 		finish(onboarding.ResultInvalid)
-		return
+		return ended
 	}
 	if e.isOwnToken(x.Token) {
 		finish(onboarding.ResultOwnToken)
-		return
+		return ended
 	}
 	switch result, err := e.connected(s, shop, i.MerchantID, x); {
 	case errors.Is(err, errStore):
 		storeFailed(err)
-		return
+		return ended
 	case err != nil:
 		e.actionFailed(i, err)
-		return
+		return ended
 	case result != "":
 		finish(result)
-		return
+		return ended
 	}
 	in, err := e.importEvent(i.Intent, shop, now)
 	if err != nil {
 		e.actionFailed(i, err)
-		return
+		return ended
 	}
 	op := journal.ClaimedOperation{UUID: in.Operation, Kind: journal.Activate, Shop: shop, Run: 1, EventID: in.Event.ID}
 	verdict, check := e.checkToken(s, &task{ClaimedOperation: op, acc: acc, leaseEnd: now.Add(e.cfg.Lease)}, x.Token)
@@ -93,12 +87,12 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 	switch {
 	case verdict == tokenBad:
 		finish(onboarding.ResultTokenRefused)
-		return
+		return ended
 	case verdict == tokenSilent && e.overdue(s, since):
 		finish(onboarding.ResultTokenUnanswered)
-		return
+		return ended
 	case verdict == tokenSilent:
-		return // retried later
+		return false // retried later
 	}
 	for version, try := int64(1), 0; try < importTries; try++ {
 		next, result, err := e.tryImport(s, i, x, in, op, entries, version)
@@ -113,11 +107,13 @@ func (e *Engine) executeImport(s phases, acc *account, i journal.PendingIntent, 
 		case result != onboarding.ResultImported:
 			finish(result)
 		default:
+			ended = true
 			acc.wakeVerification()
 			e.actionEnded(i, endImport(i, shop, onboarding.NewActionError(result, "")))
 		}
-		return
+		return ended
 	}
+	return false
 }
 
 // connected compares the credentials of an active shop with an import; "" if the shop
@@ -209,4 +205,32 @@ func endImport(i journal.PendingIntent, shop journal.ShopKey, r *onboarding.Acti
 	end := onboarding.EndRefused(i.Intent, r, time.Now())
 	end.Audit.Subject = shop.Account + "/" + shop.Shop
 	return end
+}
+
+// destroyUncommitted destroys the secret that a refused import stored. No other action
+// knows the secret: a store knows it by the import's own operation. It returns the error to
+// refuse with, which names a secret that could not be destroyed, or nil to retry later.
+func (e *Engine) destroyUncommitted(s phases, i journal.PendingIntent, entries *tokenEntries, since time.Time, why *onboarding.ActionError) *onboarding.ActionError {
+	c := entries.uncommitted(i.ID)
+	if c == nil {
+		return why
+	}
+	_, err := e.journal.CredentialVersion(s.writes, c.Shop, c.Reference)
+	switch {
+	case err == nil: // another worker has executed the import
+		return why
+	case !errors.Is(err, journal.ErrNotFound):
+		e.actionFailed(i, err)
+		return nil
+	}
+	err = e.cfg.Credentials.Destroy(s.writes, *c)
+	switch {
+	case err == nil:
+		return why
+	case !e.overdue(s, since):
+		e.log.Error("cannot destroy the secret of a refused import; trying again", "intent", i.UUID.String(), "ref", c.Reference, "err", err)
+		return nil
+	}
+	e.log.Error("cannot destroy the secret of a refused import; it stays in the credential store", "intent", i.UUID.String(), "ref", c.Reference, "err", err)
+	return why.SecretNotDestroyed(c.Reference)
 }

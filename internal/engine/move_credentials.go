@@ -29,13 +29,7 @@ func (e *Engine) moveCredentials(s phases, i journal.PendingIntent, store string
 	if e.cfg.Stores[store] == nil {
 		return e.refuse(s, i, onboarding.NewActionError(onboarding.ResultNoStore, ""))
 	}
-	if _, ok := entries.begin(i, time.Now()); !ok {
-		return false
-	}
-	e.background(func() {
-		defer func() { entries.end(i.ID, time.Now()) }()
-		e.executeMove(s, i, store)
-	})
+	e.executeBeside(i, entries, func(time.Time) bool { return e.executeMove(s, i, store) })
 	return false
 }
 
@@ -45,7 +39,7 @@ type moveCounts struct {
 	left  map[onboarding.MoveObstacle]int
 }
 
-func (e *Engine) executeMove(s phases, i journal.PendingIntent, store string) {
+func (e *Engine) executeMove(s phases, i journal.PendingIntent, store string) (ended bool) {
 	m := &moveCounts{left: map[onboarding.MoveObstacle]int{}}
 	var err error
 	if i.Target != nil {
@@ -55,20 +49,21 @@ func (e *Engine) executeMove(s phases, i journal.PendingIntent, store string) {
 	}
 	switch {
 	case s.draining():
-		return
+		return false
 	case err != nil:
 		e.metrics.errors.WithLabelValues("move_credentials").Inc()
 		e.log.Warn("cannot move all credentials now; trying again", "account", i.Account, "to", store, "moved", m.moved, "err", err)
-		return
+		return false
 	}
 	result, words := onboarding.MoveResult(m.moved, m.left)
 	end := onboarding.EndAction(i.Intent, result, words, time.Now())
 	end.Audit.Detail = words
 	if err := e.journal.EndIntent(s.writes, end); err != nil {
 		e.actionFailed(i, err)
-		return
+		return false
 	}
 	e.actionEnded(i, end)
+	return true
 }
 
 // moveAccount moves the credentials of all active shops of an account.
@@ -171,26 +166,12 @@ func (e *Engine) tryMove(s phases, i journal.PendingIntent, store string, shop j
 			At: now, Actor: i.Actor, Act: "credentials.moved", Subject: shop.Account + "/" + shop.Shop, Detail: c.Credential.Reference + " to " + prepared.Row.Reference,
 		},
 	})
-	if errors.Is(err, journal.ErrStale) && !e.discardCopy(s, c, prepared.Row) {
-		return onboarding.MoveCopyNotDestroyed, nil
+	if errors.Is(err, journal.ErrStale) {
+		// The copy is not destroyed, because another worker can have committed it.
+		e.log.Warn("the credentials of a shop changed while they were moved; unless ref is the shop's reference, destroy this version",
+			"account", shop.Account, "shop", shop.Shop, "ref", prepared.Row.Reference)
 	}
 	return onboarding.MoveFree, err
-}
-
-// discardCopy destroys the copy of credentials that could not be moved. The copy stays if
-// they are still the shop's: the next attempt finds it.
-func (e *Engine) discardCopy(s phases, of journal.CurrentCredential, copied journal.Credential) (ok bool) {
-	current, err := e.journal.CurrentCredential(s.writes, copied.Shop)
-	if err == nil && current.Credential.Reference == of.Credential.Reference {
-		return true
-	}
-	if err == nil || errors.Is(err, journal.ErrNotFound) {
-		err = e.discard(s, copied)
-	}
-	if err != nil {
-		e.log.Error("cannot destroy the copy of a secret that was not moved", "account", copied.Shop.Account, "shop", copied.Shop.Shop, "ref", copied.Reference, "err", err)
-	}
-	return err == nil
 }
 
 // moveSubject is the queue of an account's moves. They are executed in the order of

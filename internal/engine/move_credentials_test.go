@@ -218,36 +218,29 @@ func TestMoveCredentials(t *testing.T) {
 	}
 }
 
-// A shop is disconnected while its credentials are copied: the copy is destroyed, or the
-// result says that it is not.
+// A shop is disconnected while its credentials are copied. The log names the copy.
 func TestMoveCredentials_Disconnected(t *testing.T) {
-	for name, locked := range map[string]error{"Destroyed": nil, "NotDestroyed": errors.New("the store is sealed")} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := newHarness(t, good)
-				bao := b.withStores()
-				bao.lock(locked)
-				op := b.add(journal.Activate, "shop-1", "code-1")
-				held := &heldMove{testJournal: b.j, reached: make(chan struct{}), pass: make(chan struct{})}
-				b.cfg.Journal = held
-				b.start()
-				b.until(time.Minute, "active", b.j.settled)
-				i := b.moves(schemas.StoreOpenBao, nil)
-				<-held.reached
-				b.actShop(op, onboarding.ActionDisconnect, onboarding.ResultDisconnected)
-				close(held.pass)
-				got := b.ended(i, onboarding.ResultNotMoved)
-				want, left := "the shop has no credentials in use", 0
-				if locked != nil {
-					want, left = "the copy in the store was not destroyed", 1
-				}
-				if !strings.Contains(got.Detail, want) || len(bao.tokens(op.Shop)) != left {
-					t.Errorf("the result is %s; the store has %d tokens", got.Detail, len(bao.tokens(op.Shop)))
-				}
-				b.finish()
-			})
-		})
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b := newHarness(t, good)
+		bao := b.withStores()
+		op := b.add(journal.Activate, "shop-1", "code-1")
+		held := &heldMove{testJournal: b.j, reached: make(chan struct{}), pass: make(chan struct{})}
+		b.cfg.Journal = held
+		b.start()
+		b.until(time.Minute, "active", b.j.settled)
+		i := b.moves(schemas.StoreOpenBao, nil)
+		<-held.reached
+		b.actShop(op, onboarding.ActionDisconnect, onboarding.ResultDisconnected)
+		close(held.pass)
+		got := b.ended(i, onboarding.ResultNotMoved)
+		if !strings.Contains(got.Detail, "the shop has no credentials in use") || len(bao.tokens(op.Shop)) != 1 {
+			t.Errorf("the result is %s; the store has %d tokens", got.Detail, len(bao.tokens(op.Shop)))
+		}
+		if !strings.Contains(b.log.String(), `ref="ref+openbao://secret/invoicebox/default/shop-1?version=1`) {
+			t.Error("the log does not name the copy")
+		}
+		b.finish()
+	})
 }
 
 // heldMove commits a move only when it may pass.

@@ -114,10 +114,7 @@ func (e *Engine) actOnOperation(s phases, acc *account, i journal.PendingIntent,
 	}
 	op := i.Target.ClaimedOperation
 	if why := onboarding.CheckAction(onboarding.Action(i.Act), op.Kind, op.State, onboarding.Reason(op.Reason), op.Doubt); why != nil {
-		if uncommitted := entries.uncommitted(i.ID); uncommitted != nil {
-			why = why.SecretNotDestroyed(uncommitted.Reference)
-		}
-		return e.refuse(s, i, why)
+		return e.refuse(s, i, entries.named(i.ID, why))
 	}
 	row, _ := onboarding.ActionRuleOf(onboarding.Action(i.Act), onboarding.Reason(op.Reason), op.Kind)
 	if row.Action == onboarding.ActionSetCredentials || row.Action == onboarding.ActionReread {
@@ -164,7 +161,7 @@ func (e *Engine) transitionOf(i journal.PendingIntent, row onboarding.ActionRule
 }
 
 // commit makes the intent's transition. It returns an error only if the journal refused the
-// transition. It has already reported ErrStale and every error that it does not return.
+// credentials. It has already reported every other error.
 func (e *Engine) commit(s phases, i journal.PendingIntent, tr journal.Transition) (ended bool, err error) {
 	if !onboarding.Permitted(tr.From, tr.To) {
 		panic(fmt.Sprintf("engine: no edge from %v to %v", tr.From, tr.To))
@@ -181,9 +178,6 @@ func (e *Engine) commit(s phases, i journal.PendingIntent, tr journal.Transition
 		return false, err
 	}
 	e.actionFailed(i, err)
-	if errors.Is(err, journal.ErrStale) {
-		return false, err
-	}
 	return false, nil
 }
 

@@ -65,8 +65,8 @@ type tokenEntry struct {
 	since time.Time // of the first check; zero before it
 	next  time.Time // of the next
 	tries int
-	// uncommitted is a secret in the credential store that the journal refused to commit.
-	// It must be destroyed.
+	// uncommitted is a secret that was written to the credential store for the action, and
+	// that the journal has not committed.
 	uncommitted *journal.Credential
 }
 
@@ -140,16 +140,21 @@ func (e *tokenEntries) begin(i journal.PendingIntent, now time.Time) (since time
 	return x.since, true
 }
 
-// end sets the time of the next check, if one is needed.
-func (e *tokenEntries) end(id int64, now time.Time) {
+// end sets the time of the next check. If the intent has ended, there is none, and the
+// next intents of its queue do not wait.
+func (e *tokenEntries) end(id int64, ended bool, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if ended {
+		delete(e.list, id)
+		return
+	}
 	x := e.list[id]
 	x.busy, x.next = false, now.Add(onboarding.Exponential(firstRecheck, lastRecheck, x.tries))
 	x.tries++
 }
 
-// uncommitted returns the secret of an action that must be destroyed, or nil.
+// uncommitted returns the uncommitted secret of an action, or nil.
 func (e *tokenEntries) uncommitted(id int64) *journal.Credential {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -157,6 +162,16 @@ func (e *tokenEntries) uncommitted(id int64) *journal.Credential {
 		return x.uncommitted
 	}
 	return nil
+}
+
+// named adds the uncommitted secret of an action to the error with which it is refused.
+// The secret is not destroyed, because an action on the same operation can have adopted
+// and committed it: a store knows a secret by the operation.
+func (e *tokenEntries) named(id int64, why *onboarding.ActionError) *onboarding.ActionError {
+	if c := e.uncommitted(id); c != nil {
+		return why.StoredAt(c.Reference)
+	}
+	return why
 }
 
 func (e *tokenEntries) setUncommitted(id int64, c *journal.Credential) {
@@ -169,22 +184,25 @@ func (e *tokenEntries) setUncommitted(id int64, c *journal.Credential) {
 // token, and then writes everything in one commit. It runs concurrently with the other
 // intents, which do not wait for Invoicebox.
 func (e *Engine) setCredentials(s phases, acc *account, i journal.PendingIntent, row onboarding.ActionRule, entries *tokenEntries) {
+	e.executeBeside(i, entries, func(since time.Time) bool { return e.executeSetCredentials(s, acc, i, row, entries, since) })
+}
+
+// executeBeside executes an action concurrently with the others, unless it is executed
+// already or must wait. Since is when it was executed first.
+func (e *Engine) executeBeside(i journal.PendingIntent, entries *tokenEntries, execute func(since time.Time) (ended bool)) {
 	since, ok := entries.begin(i, time.Now())
 	if !ok {
 		return
 	}
 	e.background(func() {
-		defer func() { entries.end(i.ID, time.Now()) }()
-		e.executeSetCredentials(s, acc, i, row, entries, since)
+		ended := false
+		defer func() { entries.end(i.ID, ended, time.Now()) }()
+		ended = execute(since)
 	})
 }
 
-func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.PendingIntent, row onboarding.ActionRule, entries *tokenEntries, since time.Time) {
-	refuse := func(why *onboarding.ActionError) {
-		if why = e.destroyUncommitted(s, i, entries, since, why); why != nil {
-			e.refuse(s, i, why)
-		}
-	}
+func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.PendingIntent, row onboarding.ActionRule, entries *tokenEntries, since time.Time) (ended bool) {
+	refuse := func(why *onboarding.ActionError) bool { return e.refuse(s, i, entries.named(i.ID, why)) }
 	now := time.Now()
 	op := i.Target.ClaimedOperation
 	s, span := e.startRoot(s, i.Act, op.Shop.Account, op.Shop.Shop, tracing.Event{TraceParent: op.TraceParent, Shop: op.Shop.Shop, ID: op.EventID})
@@ -195,89 +213,44 @@ func (e *Engine) executeSetCredentials(s phases, acc *account, i journal.Pending
 		why = onboarding.NewActionError(onboarding.ResultOwnToken, "")
 	}
 	if why != nil {
-		refuse(why)
-		return
+		return refuse(why)
 	}
 	t := &task{ClaimedOperation: op, acc: acc, leaseEnd: now.Add(e.cfg.Lease)}
 	verdict, check := e.checkToken(s, t, act.Token)
 	e.saveCheckEnd(s, check)
 	switch {
 	case verdict == tokenBad:
-		refuse(onboarding.NewActionError(onboarding.ResultTokenRefused, ""))
-		return
+		return refuse(onboarding.NewActionError(onboarding.ResultTokenRefused, ""))
 	case verdict == tokenSilent && e.overdue(s, since):
-		refuse(onboarding.NewActionError(onboarding.ResultTokenUnanswered, ""))
-		return
+		return refuse(onboarding.NewActionError(onboarding.ResultTokenUnanswered, ""))
 	case verdict == tokenSilent:
-		return // retried later
+		return false // retried later
 	}
 	tr, why := e.credentialsTransition(s, i, row, entries, op, act, x)
 	switch {
 	case why != nil && why.Result == onboarding.ResultStoreUnavailable && !e.overdue(s, since):
-		return // retried later
+		return false // retried later
 	case why != nil:
-		refuse(why)
-		return
+		return refuse(why)
 	case tr == nil:
-		return
+		return false
 	}
 	ended, err := e.commit(s, i, *tr)
-	if err != nil {
-		entries.setUncommitted(i.ID, tr.Credential)
-	}
 	switch {
 	case ended && row.Action == onboarding.ActionReread:
 		// Responses of that form can be used now.
 		e.reportActivation(t, breaker.SignalUsable)
 	case errors.Is(err, journal.ErrMerchantConflict):
-		refuse(onboarding.NewActionError(onboarding.ResultMerchantConflict, ""))
-	case errors.Is(err, journal.ErrStale):
-		// The operation may not permit the action any more.
-		if e.discard(s, *tr.Credential) == nil {
-			entries.setUncommitted(i.ID, nil)
-		}
+		return refuse(onboarding.NewActionError(onboarding.ResultMerchantConflict, ""))
 	case err != nil:
 		e.actionFailed(i, fmt.Errorf("%w: %w", journal.ErrStale, err))
 	}
+	return ended
 }
 
 // overdue reports whether an action that was begun at a time is not retried any more.
 func (e *Engine) overdue(s phases, since time.Time) bool {
 	return !s.draining() && time.Since(since) >= e.cfg.VerifyFor
-}
-
-// destroyUncommitted destroys the secret that a refused action stored. It returns the error
-// to refuse with, which names a secret that could not be destroyed, or nil to retry later.
-func (e *Engine) destroyUncommitted(s phases, i journal.PendingIntent, entries *tokenEntries, since time.Time, why *onboarding.ActionError) *onboarding.ActionError {
-	uncommitted := entries.uncommitted(i.ID)
-	if uncommitted == nil {
-		return why
-	}
-	err := e.discard(s, *uncommitted)
-	switch {
-	case err == nil:
-		entries.setUncommitted(i.ID, nil)
-		return why
-	case !e.overdue(s, since):
-		e.log.Error("cannot destroy the secret of a refused action; trying again", "intent", i.UUID.String(), "ref", uncommitted.Reference, "err", err)
-		return nil
-	}
-	e.log.Error("cannot destroy the secret of a refused action; it stays in the credential store", "intent", i.UUID.String(), "ref", uncommitted.Reference, "err", err)
-	return why.SecretNotDestroyed(uncommitted.Reference)
-}
-
-// discard destroys a secret that was stored for an action and that the journal has refused.
-// The secret stays if it is in the journal: another worker may have executed the same
-// action, or an earlier attempt has stored the same secret.
-func (e *Engine) discard(s phases, row journal.Credential) error {
-	_, err := e.journal.CredentialVersion(s.writes, row.Shop, row.Reference)
-	switch {
-	case err == nil:
-		return nil
-	case !errors.Is(err, journal.ErrNotFound):
-		return err
-	}
-	return e.cfg.Credentials.Destroy(s.writes, row)
 }
 
 // responseOf returns the response of an action: the one that an operator entered, or
@@ -338,9 +311,9 @@ func (e *Engine) credentialsTransition(
 		e.log.Error("cannot write the entered secret to the credential store", "intent", i.UUID.String(), "err", err)
 		return nil, onboarding.NewActionError(onboarding.ResultStoreUnavailable, "")
 	}
+	entries.setUncommitted(i.ID, &prepared.Row)
 	event := e.out.Activated(op, prepared.Row, prepared.Reference, schemas.VerificationVerified, x.Finished, time.Now())
 	if !onboarding.Publishable(event) {
-		entries.setUncommitted(i.ID, &prepared.Row)
 		return nil, onboarding.NewActionError(onboarding.ResultInvalid, "")
 	}
 	tr := e.transitionOf(i, row)

@@ -186,25 +186,26 @@ func TestSetCredentials_StoreAway(t *testing.T) {
 			t.Errorf("refused after %v: %s", took, got.Detail)
 		}
 		store.closed.Store(false)
+		began = time.Now()
 		b.ended(b.enters(op, "merchant-1", "token-1"), onboarding.ResultActivated)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("the next action waited %v for one that had ended", took)
+		}
 		b.finish()
 		b.expect(op, journal.Done, onboarding.ReasonActivated, eventLost, eventActive)
 	})
 }
 
-// An entered token that the journal refuses leaves no secret in the store, or the result
-// says that it does.
-func TestSetCredentials_RefusedLeavesNoSecret(t *testing.T) {
+// A secret that was stored for an action that is refused then stays, because an action on
+// the same operation can have committed it. The result names it.
+func TestSetCredentials_RefusedNamesSecret(t *testing.T) {
 	for name, c := range map[string]struct {
-		locked      error // of the store's Destroy
-		newer       bool  // a newer code succeeds before the commit
-		want, words string
-		left        int
+		newer  bool // a newer code succeeds before the commit
+		want   onboarding.Result
+		tokens int
 	}{
-		"MerchantConflict":             {nil, false, "merchant_conflict", "still waits for a person", 0},
-		"MerchantConflictNotDestroyed": {errors.New("sealed"), false, "secret_not_destroyed", "ref+openbao://secret/invoicebox/default/shop-1?version=1", 1},
-		"MovedOn":                      {nil, true, "moved_on", "superseded", 0},
-		"MovedOnNotDestroyed":          {errors.New("sealed"), true, "secret_not_destroyed", "ref+openbao://secret/invoicebox/default/shop-1?version=1", 1},
+		"MerchantConflict": {false, onboarding.ResultMerchantConflict, 1},
+		"MovedOn":          {true, onboarding.ResultMovedOn, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -217,22 +218,20 @@ func TestSetCredentials_RefusedLeavesNoSecret(t *testing.T) {
 				b.start()
 				b.attention(op)
 				b.until(time.Minute, "the other is active", func() bool { s, _ := b.j.state(other); return s == journal.Done })
-				bao.lock(c.locked)
 				i := b.enters(op, map[bool]string{true: "m-code-2", false: "m-code-9"}[c.newer], "token-1")
 				<-held.reached
 				if c.newer {
 					newer := b.add(journal.Activate, "shop-1", "code-2")
 					b.until(time.Minute, "the newer is active", func() bool { s, _ := b.j.state(newer); return s == journal.Done })
-					c.left++
 				}
 				close(held.pass)
 				b.until(time.Hour, "ended", func() bool { return b.j.intent(i).State != journal.IntentWaiting })
-				got := b.ended(i, onboarding.Result(c.want))
-				if !strings.Contains(got.Detail, c.words) {
+				got := b.ended(i, c.want)
+				if !strings.Contains(got.Detail, "ref+openbao://secret/invoicebox/default/shop-1?version=1.") {
 					t.Errorf("the result is %s", got.Detail)
 				}
-				if list := bao.tokens(op.Shop); len(list) != c.left {
-					t.Errorf("the store has %d tokens, want %d", len(list), c.left)
+				if list := bao.tokens(op.Shop); len(list) != c.tokens {
+					t.Errorf("the store has %d tokens, want %d", len(list), c.tokens)
 				}
 				b.finish()
 			})
@@ -304,8 +303,8 @@ func TestTokenEntries_Skip(t *testing.T) {
 		t.Errorf("while %d run, %v are skipped, and %v wait", maxConcurrentEntries, skip, queues)
 	}
 	later := now.Add(time.Minute)
-	e.end(1, later)
-	e.end(2, later)
+	e.end(1, false, later)
+	e.end(2, false, later)
 	skip, queues = e.skip(later) // 1 and 2 are not due again, two others can begin
 	if len(skip) != 18 || slices.Contains(skip, 9) || slices.Contains(skip, 10) || queues["a/9"] || !queues["a/1"] {
 		t.Errorf("after two have ended, %v are skipped, and %v wait", skip, queues)
@@ -317,9 +316,13 @@ func TestTokenEntries_Skip(t *testing.T) {
 	if len(e.list) != 20 {
 		t.Errorf("%d entries are left, not 20", len(e.list))
 	}
-	e.end(9, later)
+	e.end(9, false, later)
 	e.keep(skip, nil) // 9 and 10 have ended
 	if _, ok := e.list[9]; ok || len(e.list) != 18 {
 		t.Errorf("%d entries are left, not 18", len(e.list))
+	}
+	e.end(3, true, later)
+	if skip, queues = e.skip(later); slices.Contains(skip, 3) || queues["a/3"] {
+		t.Error("an intent waits for one that has ended")
 	}
 }

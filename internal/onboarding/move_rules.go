@@ -40,14 +40,13 @@ type MoveObstacle string
 
 // The obstacles.
 const (
-	MoveFree             MoveObstacle = ""                   // nothing is in the way
-	MoveDone             MoveObstacle = "done"               // they are in the store already
-	MoveNewer            MoveObstacle = "newer_stored"       // newer ones are stored and not announced yet
-	MoveUnreadable       MoveObstacle = "unreadable"         // what is stored is not the shop's secret
-	MoveConflict         MoveObstacle = "conflict"           // the store has somebody else's secret in their place
-	MoveNotStored        MoveObstacle = "not_storable"       // the store, or the contract, can not name them
-	MoveInactive         MoveObstacle = "not_active"         // the shop has no credentials in use
-	MoveCopyNotDestroyed MoveObstacle = "copy_not_destroyed" // they changed during the move, and the copy was not destroyed
+	MoveFree       MoveObstacle = ""             // nothing is in the way
+	MoveDone       MoveObstacle = "done"         // they are in the store already
+	MoveNewer      MoveObstacle = "newer_stored" // newer ones are stored and not announced yet
+	MoveUnreadable MoveObstacle = "unreadable"   // what is stored is not the shop's secret
+	MoveConflict   MoveObstacle = "conflict"     // the store has somebody else's secret in their place
+	MoveNotStored  MoveObstacle = "not_storable" // the store, or the contract, can not name them
+	MoveInactive   MoveObstacle = "not_active"   // the shop has no credentials in use
 )
 
 // MoveObstacleOf tells what is in the way of a move to a store, before a secret is read.
@@ -87,12 +86,11 @@ func MoveResult(moved int, left map[MoveObstacle]int) (r Result, words string) {
 
 // moveObstacleTexts describe obstacles.
 var moveObstacleTexts = map[MoveObstacle]string{
-	MoveNewer:            "newer credentials are stored and not announced yet (end their operation first)",
-	MoveUnreadable:       "what is stored is not the shop's secret",
-	MoveConflict:         "the store has somebody else's secret at the shop's path",
-	MoveNotStored:        "the store cannot hold them",
-	MoveInactive:         "the shop has no credentials in use",
-	MoveCopyNotDestroyed: "they changed during the move, and the copy in the store was not destroyed (the log has its reference; destroy this version)",
+	MoveNewer:      "newer credentials are stored and not announced yet (end their operation first)",
+	MoveUnreadable: "what is stored is not the shop's secret",
+	MoveConflict:   "the store has somebody else's secret at the shop's path",
+	MoveNotStored:  "the store cannot hold them",
+	MoveInactive:   "the shop has no credentials in use",
 }
 
 // MoveOperation is what a store knows the secret by that a move puts there. It is the same

@@ -259,6 +259,12 @@ func NewActionError(r Result, more string) *ActionError {
 	return &ActionError{Result: r, Message: words}
 }
 
+// StoredAt is the error of an action that is refused after it wrote a secret to the
+// credential store. Another action can have committed the secret, so it is only named.
+func (r *ActionError) StoredAt(reference string) *ActionError {
+	return &ActionError{Result: r.Result, Note: reference, Message: r.Message + " The secret is in the credential store: " + reference + ". Unless this is the shop's reference, destroy this version."}
+}
+
 // SecretNotDestroyed is the error of an action that is refused after it has stored a
 // secret, which is still in the credential store.
 func (r *ActionError) SecretNotDestroyed(reference string) *ActionError {
