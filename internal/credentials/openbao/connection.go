@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
+
+	"invoicebox-worker/internal/loopback"
 )
 
 // A connection sends requests with a token that it renews. It is safe for concurrent use.
@@ -51,6 +55,12 @@ func newClient(c Config) (*api.Client, error) {
 		if err := settings.ConfigureTLS(&api.TLSConfig{CACert: c.CAFile}); err != nil {
 			return nil, fmt.Errorf("%s cannot be used: %w", c.CAFile, err)
 		}
+	}
+	if transport, ok := settings.HttpClient.Transport.(*http.Transport); ok && strings.HasPrefix(strings.ToLower(settings.Address), "http:") {
+		// Without TLS the token must not leave this machine, through a proxy or by the resolver's
+		// address for the name localhost.
+		transport.Proxy = nil
+		transport.DialContext = loopback.WrapDial(transport.DialContext)
 	}
 	client, err := api.NewClient(settings)
 	if err != nil {
