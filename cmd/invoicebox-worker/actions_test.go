@@ -267,7 +267,7 @@ func TestActsThatAreNotAskedFor(t *testing.T) {
 		"two lines":                 {exitFailed, "more than one line", strings.NewReader(markEntered + "\n" + markEntered + "\n"), enter()},
 		"a NUL":                     {exitFailed, "control characters", strings.NewReader(markEntered + "\x00"), enter()},
 		"a token with a blank":      {exitFailed, "no header may have", strings.NewReader(markEntered + " " + markEntered), enter()},
-		"endless standard input":    {exitFailed, "larger than", endless{}, enter()},
+		"endless standard input":    {exitFailed, "too large", endless{}, enter()},
 		"a broken standard input":   {exitFailed, "cannot be read", broken{}, enter()},
 		"a file that is not there":  {exitFailed, "cannot be read", nil, enter("--shop-token-file", r.path("none"))},
 		"a file that all can read":  {exitFailed, "chmod 600", nil, enter("--shop-token-file", open)},
