@@ -161,17 +161,25 @@ func (e *Engine) TokenChanged(name string) {
 
 // Run works until ctx ends, then drains: nothing more is claimed or sent, calls in
 // flight are awaited for the drain time and then cancelled, and their outcomes are
-// written. It returns nil after a drain, and an error when the journal is closed or
-// cannot be read at the start. Run may be called once.
+// written. It returns nil after a drain, and an error when the journal is closed or, at
+// the start, cannot be read for a reason other than an outage. Run may be called once.
 func (e *Engine) Run(ctx context.Context) error {
 	if e.running.Swap(true) {
 		return errors.New("engine: Run was called twice")
 	}
-	switch err := e.loadBreakers(ctx); {
-	case err != nil && ctx.Err() != nil:
-		return nil
-	case err != nil:
-		return fmt.Errorf("engine: read the accounts: %w", err)
+	for failures := 0; ; failures++ {
+		err := e.loadBreakers(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !journal.Waits(err) {
+			return fmt.Errorf("engine: read the accounts: %w", err)
+		}
+		e.outage.failed(slog.LevelError, "cannot read the accounts; trying again", err)
+		e.scheduler.sleep(ctx, onboarding.Exponential(errorBase, errorCap, failures))
 	}
 
 	calls, cutCalls := context.WithCancel(context.WithoutCancel(ctx))
