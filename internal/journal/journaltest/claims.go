@@ -10,7 +10,7 @@ import (
 )
 
 var claims = []part{
-	// A claim tells all that the work needs.
+	// A claim returns all that the work needs.
 	{"Content", func(f *fixture) {
 		e := f.code("s", "e1", "123")
 		e.Time = f.clock.now().Add(-time.Minute)
@@ -112,7 +112,7 @@ var claims = []part{
 	}},
 	// Nothing is claimed twice.
 	{"NoneTwice", testConcurrentClaims},
-	// What is due is told.
+	// Due returns the kinds of work that are due.
 	{"DueSignalled", func(f *fixture) {
 		due := func() []journal.Due {
 			got, err := f.j.Due(f.ctx)

@@ -49,7 +49,7 @@ var credentialMoves = []part{
 			f.Fatalf("after a crash: %+v", got)
 		}
 	}},
-	// Their check goes on where it was, and one that is being made is too late.
+	// A move keeps the state of the verification. A check that is in progress then ends with ErrStale.
 	{"CheckContinues", func(f *fixture) {
 		_, _ = reviewed(f, "s", 0, false)
 		v := f.review()

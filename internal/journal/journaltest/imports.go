@@ -28,7 +28,7 @@ func (f *fixture) importOf(i journal.PendingIntent, shop, merchant string, versi
 }
 
 var imports = []part{
-	// An imported shop is active, and goes on like any other.
+	// An imported shop is active. Later events change it like any other shop.
 	{"ImportedShopIsActive", func(f *fixture) {
 		i := f.importing()
 		x := f.importOf(i, "s", "m-s", 1)

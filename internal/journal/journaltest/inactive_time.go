@@ -32,7 +32,7 @@ var inactiveTime = []part{
 		f.circuit(journal.CircuitActive)
 		f.openFor("s3", time.Minute)
 	}},
-	// It goes on while no process runs.
+	// The time is counted while no process runs, too.
 	{"CountsWithoutProcess", func(f *fixture) {
 		f.ingest(f.address("s1", "e1", "a@example.com"))
 		f.circuit(journal.CircuitPaused)

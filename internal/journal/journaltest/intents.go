@@ -119,7 +119,7 @@ var intents = []part{
 			Active: &journal.ActiveUpdate{At: f.clock.now()},
 		})
 	}},
-	// An intent tells whether others of its kind are queued.
+	// An intent says whether others of its kind are queued.
 	{"OthersQueued", func(f *fixture) {
 		o := inAttention(f, "1")
 		f.asked(o.UUID, "probe")
